@@ -1,0 +1,1 @@
+"""Run Reflock: networks in, effects out, the web beside it."""

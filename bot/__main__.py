@@ -1,0 +1,165 @@
+"""The command `reflock`. Everything heavy is imported by the command that needs it, so that help answers at once."""
+
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from bot.config import Loaded
+
+# What a supervisor may read: 2 is a mistake in the configuration, which starting again does not mend.
+_EXIT_CONFIGURATION: Final = 2
+
+_config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("config.toml"),
+    show_default=True,
+    envvar="REFLOCK_CONFIG",
+    help="The configuration; the secrets come from the environment or from .env beside it.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="reflock")
+def main() -> None:
+    """Get the flock you followed on X back together, on Bluesky and on Mastodon."""
+
+
+@main.command()
+@_config_option
+def run(config_path: Path) -> None:
+    """Run the bot until it is told to stop."""
+    from bot.app import run_app
+
+    _in_loop(config_path, run_app, complete=True)
+
+
+@main.command()
+@click.option("--directory", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where to write.")
+def init(directory: Path) -> None:
+    """Write a config.toml to fill in, and a .env with fresh keys; existing files are left alone."""
+    from bot.installing import write_files
+
+    for line in write_files(directory):
+        click.echo(line)
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="End with the story instead of leaving the networks up.")
+@click.option("--json", "json_output", is_flag=True, help="Print the figures as one JSON object, as the last line.")
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path, exists=True),
+    help="A real X archive (zip or following.js) for the leading part; it does not leave this machine.",
+)
+@click.option("--database-url", help="Play it on this (empty) database instead of SQLite in a temporary folder.")
+@click.option("--people", default=240, show_default=True, type=click.IntRange(12, 2000), help="How many people play.")
+def demo(*, once: bool, json_output: bool, archive: Path | None, database_url: str | None, people: int) -> None:
+    """Watch the whole of Reflock work on networks that live on this machine only."""
+    from bot.sandbox.demo import run_demo
+
+    sys.exit(run_demo(once=once, json_output=json_output, archive=archive, database_url=database_url, people=people))
+
+
+@main.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command()
+@_config_option
+def upgrade(config_path: Path) -> None:
+    """Bring the schema to this Reflock's revision."""
+    from bot.operating import upgrade_database
+
+    _in_loop(config_path, upgrade_database)
+
+
+@db.command()
+@_config_option
+def rotate(config_path: Path) -> None:
+    """Encrypt every stored secret anew with the first of REFLOCK_GRANT_KEYS."""
+    from bot.operating import rotate_keys
+
+    _in_loop(config_path, rotate_keys)
+
+
+@main.command()
+@click.argument("claim_id", type=int, required=False)
+@click.option("--for", "decision", flag_value="for", help="The claim is right: it gets an operator's evidence.")
+@click.option("--against", "decision", flag_value="against", help="The claim is wrong: it is withdrawn.")
+@click.option("--retry", is_flag=True, help="Decide anew every message whose handler crashed.")
+@_config_option
+def review(config_path: Path, *, claim_id: int | None, decision: str | None, retry: bool) -> None:
+    """List contested claims, reports and messages that failed; decide a claim; retry messages."""
+    from bot.operating import review_waiting
+
+    if (claim_id is None) != (decision is None):
+        raise click.UsageError("To decide, write the claim's number and --for or --against.")
+    _in_loop(config_path, review_waiting, claim_id, decision == "for", retry)
+
+
+@main.command()
+@_config_option
+def stats(config_path: Path) -> None:
+    """Print the counters as one JSON object."""
+    from bot.operating import print_stats
+
+    _in_loop(config_path, print_stats)
+
+
+@main.command()
+@click.argument("account")
+@_config_option
+def export(config_path: Path, account: str) -> None:
+    """Print as JSON everything held about the person with this ACCOUNT (a DID, an actor URI or a handle)."""
+    from bot.operating import export_person
+
+    _in_loop(config_path, export_person, account)
+
+
+@main.command()
+@click.argument("account")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_config_option
+def forget(config_path: Path, account: str, *, yes: bool) -> None:
+    """Forget the person with this ACCOUNT (a DID, an actor URI or a handle), and revoke their grants."""
+    from bot.operating import forget_person
+
+    if not yes:
+        click.confirm(f"Forget everything about {account}? This cannot be undone.", abort=True)
+    _in_loop(config_path, forget_person, account)
+
+
+def _in_loop(
+    config_path: Path, action: Callable[..., Coroutine[Any, Any, None]], *arguments: object, complete: bool = False
+) -> None:
+    """Load the configuration and run an action; what an operator can mend ends in one line and exit code 2."""
+    import asyncio
+
+    from bot.config import ConfigError, load
+    from bot.logs import set_up_logs
+    from bot.networks.errors import NetworkError
+    from storage.database import DatabaseError
+    from storage.keys import BadKeyError
+
+    try:
+        loaded: Loaded = load(config_path)
+        if complete:
+            loaded.check_complete()
+        set_up_logs(loaded.config.log)
+        asyncio.run(action(loaded, *arguments))
+    except (ConfigError, DatabaseError, BadKeyError, NetworkError) as error:
+        click.echo(f"reflock: {error}", err=True)
+        sys.exit(_EXIT_CONFIGURATION)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

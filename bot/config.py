@@ -1,0 +1,379 @@
+"""Read config.toml and the secrets beside it into frozen models; nothing is read when this file is imported.
+
+Secrets stand in the environment or in a file named .env next to config.toml, never in config.toml. Durations in the
+configuration carry their unit in the key's name.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from handlers.context import Settings
+from storage.budgets import Allowance
+from storage.records import NetworkName
+
+_HOUR: Final = 3_600_000
+_DAY: Final = 86_400_000
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text is one line that says what is wrong and what to do."""
+
+
+def _address(text: str) -> str:
+    if text and not text.startswith(("https://", "http://")):
+        raise ValueError("must begin with https:// (http:// only for a server on this machine)")
+    return text.rstrip("/")
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BotSection(_Section):
+    """The process itself."""
+
+    worker: str = Field(
+        "reflock-1",
+        min_length=1,
+        max_length=64,
+        description="The name of this process; no two that share a database may have the same.",
+    )
+    lease_seconds: int = Field(
+        60, ge=5, le=3600, description="How long work stays reserved for a process that has died without a word."
+    )
+
+
+class DatabaseSection(_Section):
+    """Where everything is remembered."""
+
+    url: str = Field(
+        "sqlite:///var/reflock.sqlite3",
+        description="SQLite in one file, or postgresql://user@host/name. A URL with a password belongs into the "
+        "environment instead: REFLOCK_DATABASE_URL.",
+    )
+
+
+class BlueskySection(_Section):
+    """The bot's account on Bluesky."""
+
+    enabled: bool = Field(True, description="Whether the bot lives on Bluesky.")  # noqa: FBT003  # a default
+    handle: str = Field("", description="The bot's own handle there, as in reflock.example.org.")
+    service_url: Address = Field("https://bsky.social", description="The address of the bot's PDS.")
+    plc_url: Address = Field("https://plc.directory", description="The directory in which did:plc is looked up.")
+    chat_did: str = Field("did:web:api.bsky.chat", description="The service that carries direct messages.")
+    poll_seconds: float = Field(
+        3, gt=0, description="How often to ask for news. Bluesky allows 3,000 requests in 5 minutes per address."
+    )
+
+
+class MastodonSection(_Section):
+    """The bot's account on a Mastodon-API server."""
+
+    enabled: bool = Field(True, description="Whether the bot lives in the fediverse.")  # noqa: FBT003  # a default
+    base_url: Address = Field("", description="The address of the bot's server, as in https://mastodon.example.")
+    poll_seconds: float = Field(
+        15, gt=0, description="How often to ask for news beside the stream. Mastodon allows 300 requests in 5 minutes."
+    )
+    streaming: bool = Field(
+        True,  # noqa: FBT003  # a default
+        description="Whether to hear by streaming too; servers without it are polled.",
+    )
+
+
+class WebSection(_Section):
+    """The small pages behind one-time links."""
+
+    public_url: Address = Field(
+        "",
+        description="The https address under which people reach the pages. Empty: no pages; lists are typed by DM, and "
+        "only Mastodon-API servers can be connected.",
+    )
+    host: str = Field("127.0.0.1", description="The address to listen on; a reverse proxy with TLS stands before it.")
+    port: int = Field(8080, ge=0, le=65535, description="The port to listen on.")
+    upload_megabytes: int = Field(
+        64, ge=1, le=4096, description="The largest upload; lists alone are a few megabytes, whole archives far more."
+    )
+
+
+class XSection(_Section):
+    """Where a post on X is looked up."""
+
+    syndication_url: Address = Field(
+        "https://cdn.syndication.twimg.com", description="Answers with the author's numeric id; not documented by X."
+    )
+    oembed_url: Address = Field(
+        "https://publish.x.com",
+        description="Answers with the author's handle only; asked when the other does not answer.",
+    )
+
+
+class PaceSection(_Section):
+    """How fast Reflock acts: below the networks' limits, with room left for people's own activity."""
+
+    bluesky_follows_an_hour: int = Field(
+        300,
+        ge=1,
+        le=1666,
+        description="Follows for one account. Bluesky allows 5,000 points an hour, a follow is 3 (docs.bsky.app, rate "
+        "limits); bulk following gets people flagged long before.",
+    )
+    bluesky_follows_a_day: int = Field(
+        3000, ge=1, le=11666, description="The same for a day: 35,000 points (docs.bsky.app, rate limits)."
+    )
+    mastodon_follows_a_day: int = Field(
+        300,
+        ge=1,
+        le=400,
+        description="Follows for one account. Mastodon allows 400 in 24 hours (app/lib/rate_limiter.rb).",
+    )
+    follow_burst: int = Field(6, ge=1, le=200, description="How many follows may be made at once.")
+    bluesky_messages_an_hour: int = Field(
+        1000, ge=1, description="What the bot says there. Bluesky does not publish its limits for chat."
+    )
+    mastodon_messages_an_hour: int = Field(
+        95, ge=1, description="What the bot says there. Mastodon allows 300 statuses in 3 hours, DMs among them."
+    )
+    message_burst: int = Field(20, ge=1, description="How many messages may be sent at once.")
+
+
+class ConversationSection(_Section):
+    """How Reflock talks."""
+
+    claim_code_days: int = Field(7, ge=1, le=30, description="How long the code in a farewell post works.")
+    link_minutes: int = Field(60, ge=5, le=1440, description="How long a one-time link works.")
+    question_minutes: int = Field(15, ge=1, le=1440, description="How long the bot waits for an answer to a question.")
+    contacts_a_page: int = Field(10, ge=1, le=50, description="How many contacts one message lists.")
+    typed_handles: int = Field(200, ge=1, le=5000, description="How many handles one `import @a @b` may name.")
+    replies_per_thread: int = Field(5, ge=1, description="How often the bot answers in one public thread in 24 hours.")
+    replies_per_day: int = Field(200, ge=1, description="How often the bot answers one account in 24 hours.")
+
+
+class NoticesSection(_Section):
+    """How newcomers are announced."""
+
+    delay_seconds: float = Field(60, ge=0, description="How long to gather newcomers for one notice when it is `now`.")
+    tick_seconds: float = Field(5, gt=0, description="How often to look whose notice is due.")
+    silence_after: int = Field(
+        5, ge=1, description="After so many notices without a word back, the bot writes less often."
+    )
+    opens_at: str = Field(
+        "",
+        description="The opening day: until then Reflock only collects, as in 2027-01-20T18:00:00+01:00. Empty: open.",
+    )
+
+
+class PrivacySection(_Section):
+    """How long things are kept."""
+
+    keep_days: int = Field(30, ge=1, description="Which messages were heard and what was said (not: the texts).")
+    keep_failed_days: int = Field(90, ge=1, description="Messages whose handler crashed, encrypted, for the operator.")
+    keep_unclaimed_days: int = Field(90, ge=1, description="People who said hello and never claimed anything.")
+    wipe_minutes: int = Field(
+        60, ge=1, le=1440, description="Within which time forgotten bytes leave the disk (SQLite)."
+    )
+
+
+class GuardSection(_Section):
+    """Where the guarded client may go besides public addresses."""
+
+    allow_private: frozenset[str] = Field(
+        frozenset(), description='Private "host:port" that may be reached, also by http. For development only.'
+    )
+
+
+class LogSection(_Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error.")
+    format: Literal["console", "json"] = Field("console", description="console for people, json for machines.")
+
+
+class Config(_Section):
+    """All of config.toml."""
+
+    bot: BotSection = BotSection()
+    database: DatabaseSection = DatabaseSection()
+    bluesky: BlueskySection = BlueskySection()
+    mastodon: MastodonSection = MastodonSection()
+    web: WebSection = WebSection()
+    x: XSection = XSection()
+    pace: PaceSection = PaceSection()
+    conversation: ConversationSection = ConversationSection()
+    notices: NoticesSection = NoticesSection()
+    privacy: PrivacySection = PrivacySection()
+    guard: GuardSection = GuardSection()
+    log: LogSection = LogSection()
+
+
+class Secrets(BaseModel):
+    """What opens doors. The names in the environment are these in capitals, with REFLOCK_ before them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pseudonym_key: SecretStr = SecretStr("")
+    grant_keys: SecretStr = SecretStr("")
+    bluesky_app_password: SecretStr = SecretStr("")
+    mastodon_access_token: SecretStr = SecretStr("")
+    client_key: SecretStr = SecretStr("")
+    database_url: SecretStr = SecretStr("")
+
+
+class Loaded(BaseModel):
+    """A configuration, complete enough to run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    config: Config
+    secrets: Secrets
+
+    @property
+    def database_url(self) -> str:
+        """Return the database's URL; the one in the environment wins, because it may hold a password."""
+        return self.secrets.database_url.get_secret_value() or self.config.database.url
+
+    def networks(self) -> tuple[NetworkName, ...]:
+        """Return the networks that are switched on."""
+        enabled = {
+            NetworkName.BLUESKY: self.config.bluesky.enabled,
+            NetworkName.MASTODON: self.config.mastodon.enabled,
+        }
+        return tuple(name for name, on in enabled.items() if on)
+
+    def check_complete(self) -> None:
+        """Refuse a configuration with which the bot could not run; one line for the first thing that is missing."""
+        for missing, what in self._missing():
+            if missing:
+                raise ConfigError(what)
+
+    def _missing(self) -> list[tuple[bool, str]]:
+        bluesky, mastodon, secrets = self.config.bluesky, self.config.mastodon, self.secrets
+        return [
+            (
+                not self.networks(),
+                "Both networks are switched off. Set [bluesky] enabled or [mastodon] enabled to true.",
+            ),
+            (bluesky.enabled and not bluesky.handle, "[bluesky] handle is empty. Write the bot's handle there."),
+            (
+                bluesky.enabled and not secrets.bluesky_app_password.get_secret_value(),
+                "REFLOCK_BLUESKY_APP_PASSWORD is not set. Make an app password with access to direct messages.",
+            ),
+            (
+                mastodon.enabled and not mastodon.base_url,
+                "[mastodon] base_url is empty. Write the server's https address.",
+            ),
+            (
+                mastodon.enabled and not secrets.mastodon_access_token.get_secret_value(),
+                "REFLOCK_MASTODON_ACCESS_TOKEN is not set. Create an application in the bot account's settings.",
+            ),
+            (
+                not secrets.pseudonym_key.get_secret_value() or not secrets.grant_keys.get_secret_value(),
+                "REFLOCK_PSEUDONYM_KEY or REFLOCK_GRANT_KEYS is not set. Make them once with: reflock init",
+            ),
+        ]
+
+    def allowances(self, network: NetworkName) -> tuple[Allowance, ...]:
+        """Return how fast Reflock may follow on behalf of one account."""
+        pace = self.config.pace
+        if network is NetworkName.BLUESKY:
+            return (
+                _allowance(pace.bluesky_follows_an_hour, _HOUR, pace.follow_burst),
+                _allowance(pace.bluesky_follows_a_day, _DAY, pace.follow_burst),
+            )
+        return (_allowance(pace.mastodon_follows_a_day, _DAY, pace.follow_burst),)
+
+    def messages(self, network: NetworkName) -> tuple[Allowance, ...]:
+        """Return how fast the bot itself may speak."""
+        pace = self.config.pace
+        an_hour = {
+            NetworkName.BLUESKY: pace.bluesky_messages_an_hour,
+            NetworkName.MASTODON: pace.mastodon_messages_an_hour,
+        }[network]
+        return (_allowance(an_hour, _HOUR, pace.message_burst),)
+
+    def settings(self, bots: Mapping[NetworkName, str]) -> Settings:
+        """Return what handlers need to know of the configuration; `bots` are our own handles."""
+        from datetime import datetime
+
+        talk, notices = self.config.conversation, self.config.notices
+        return Settings(
+            public_url=self.config.web.public_url or None,
+            bots=bots,
+            follow={network: self.allowances(network) for network in self.networks()},
+            notice_delay=int(notices.delay_seconds * 1000),
+            code_lifetime=talk.claim_code_days * _DAY,
+            link_lifetime=talk.link_minutes * 60_000,
+            question_lifetime=talk.question_minutes * 60_000,
+            opens_at=int(datetime.fromisoformat(notices.opens_at).timestamp() * 1000) if notices.opens_at else None,
+            silence_after=notices.silence_after,
+            contacts_a_page=talk.contacts_a_page,
+            typed_handles=talk.typed_handles,
+            replies_per_thread=talk.replies_per_thread,
+            replies_per_day=talk.replies_per_day,
+        )
+
+
+def _allowance(n: int, period: int, burst: int) -> Allowance:
+    return Allowance(n=n, period=period, burst=min(burst, max(1, n // 2)))
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None) -> Loaded:
+    """Read config.toml and the secrets of the environment and of the .env file beside it; raise ConfigError."""
+    from dotenv import dotenv_values
+
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"There is no {path}. Make one with: reflock init") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    beside = {name: value for name, value in dotenv_values(path.parent / ".env").items() if value is not None}
+    return Loaded(config=parse(table, str(path)), secrets=_secrets({**beside, **(environment or os.environ)}))
+
+
+def parse(table: Mapping[str, Any], source: str) -> Config:
+    """Check a table read from TOML; unknown keys are errors."""
+    try:
+        config = Config.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_first_problem(error)}") from None
+    if config.notices.opens_at:
+        from datetime import datetime
+
+        try:
+            moment = datetime.fromisoformat(config.notices.opens_at)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            raise ConfigError(
+                f"{source}: [notices] opens_at is not a moment with a time zone, as in 2027-01-20T18:00:00+01:00."
+            )
+    return config
+
+
+def _secrets(environment: Mapping[str, str]) -> Secrets:
+    return Secrets(
+        **{
+            name: SecretStr(environment[f"REFLOCK_{name.upper()}"])
+            for name in Secrets.model_fields
+            if environment.get(f"REFLOCK_{name.upper()}")
+        }
+    )
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place = [str(part) for part in problem["loc"]]
+    where = f"[{place[0]}] {'.'.join(place[1:])}".strip() if place else "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{where} is not a key that Reflock knows. See config.example.toml for those it does."
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}."

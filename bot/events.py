@@ -1,0 +1,116 @@
+"""Decide events: one transaction, one context, and what is said in it promised with everything else."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from bot.networks.text import split
+from handlers.context import Context, Heard, Speech, World
+from handlers.texts import Catalogue
+from storage import accounts, deliveries
+from storage.database import Database
+from storage.deliveries import Promise
+from storage.records import DeliveryKind, NetworkName
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from bot.networks import Network
+
+Clock = Callable[[], int]
+
+
+class Events:
+    """The one way from something that happened to a handler and back: used by inbox, outbox, ticks and the web.
+
+    `clock` returns epoch milliseconds. `on_promise` is called after a commit that may have promised something.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        world: World,
+        catalogue: Catalogue,
+        networks: Mapping[NetworkName, "Network"],
+        clock: Clock,
+    ) -> None:
+        self.database: Final = database
+        self.world: Final = world
+        self.catalogue: Final = catalogue
+        self.networks: Final = networks
+        self.clock: Final = clock
+        self.on_promise: Callable[[], None] = _nothing
+
+    @asynccontextmanager
+    async def event(self, about: str, account_id: str) -> AsyncIterator[Context]:
+        """Open a transaction and a context for something that concerns an account; LookupError when it is gone.
+
+        What handlers say in it is promised when the block ends, and everything is committed together.
+        """
+        async with self.database.transaction() as connection:
+            context = await self.context(connection, about, account_id)
+            yield context
+            await self.promise_speeches(context.connection, context.speeches)
+        self.on_promise()
+
+    async def context(
+        self, connection: "AsyncConnection", about: str, account_id: str, heard: Heard | None = None
+    ) -> Context:
+        """Make a context on a transaction that is already open."""
+        account = await accounts.get(connection, account_id)
+        if account is None:
+            raise LookupError(f"There is no account {account_id}.")
+        person = await accounts.get_person(connection, account.person_id)
+        return Context(
+            connection=connection,
+            world=self.world,
+            now=self.clock(),
+            about=about,
+            person=person,
+            account=account,
+            texts=self.catalogue.texts(person.language),
+            heard=heard,
+        )
+
+    async def promise_speeches(self, connection: "AsyncConnection", speeches: list[Speech]) -> None:
+        """Promise what was said, in pieces that the network takes, in order, within its reader's lane."""
+        now = self.clock()
+        promises = []
+        for speech in speeches:
+            network = self.networks.get(speech.account.network)
+            if network is None:  # an account of a network that is switched off: nobody could deliver it
+                continue
+            fits = _fits(network, public=speech.public)
+            for part, text in enumerate(split(speech.text, fits)):
+                promises.append(_promise(speech, part, text))
+        await deliveries.promise(connection, promises, now)
+
+
+def _promise(speech: Speech, part: int, text: str) -> Promise:
+    kind = DeliveryKind.NOTICE if speech.notice else DeliveryKind.POST if speech.public else DeliveryKind.REPLY
+    return Promise(
+        kind=kind,
+        key=f"{speech.key}:{part}",
+        lane=deliveries.say_lane(speech.account.id),
+        payload={
+            "actor": speech.account.id,
+            "handle": speech.account.handle,
+            "text": text,
+            "language": speech.language,
+            "thread": speech.thread,
+            "public": speech.public,
+            "ack": part == 0 and speech.acknowledge,
+        },
+        network=speech.account.network,
+        person_id=speech.account.person_id,
+        account_id=speech.account.id,
+        due_at=speech.due_at,
+    )
+
+
+def _fits(network: "Network", *, public: bool) -> Callable[[str], bool]:
+    return lambda text: network.fits(text, public=public)
+
+
+def _nothing() -> None:
+    """Wake nobody."""

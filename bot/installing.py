@@ -1,0 +1,67 @@
+"""Write the two files a new installation needs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import wrap
+
+from bot.config import Config
+from storage.keys import Keys
+
+_WIDTH = 110
+
+
+def example() -> str:
+    """Write config.example.toml: every key with its meaning and its default."""
+    lines = [
+        "# Reflock's configuration. Copy it to config.toml, or let `reflock init` do it.",
+        "# Secrets never stand here: they belong into the environment or into .env beside this file.",
+    ]
+    for section, field in Config.model_fields.items():
+        model = type(field.default)
+        lines += ["", *_comment(str(model.__doc__)), f"[{section}]"]
+        for key, each in model.model_fields.items():
+            lines += [*_comment(str(each.description)), f"{key} = {_toml(each.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in wrap(text, _WIDTH)]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, frozenset):
+        return str(sorted(value))
+    return str(value)
+
+
+def write_files(directory: Path) -> Iterator[str]:
+    """Write config.toml and .env (readable by their owner only) where they do not exist; say what was done."""
+    directory.mkdir(parents=True, exist_ok=True)
+    pseudonym, grant = Keys.generate()
+    contents = {
+        "config.toml": example(),
+        ".env": (
+            "# Keep these keys, and keep them away from the database: without the first, lists can no longer be\n"
+            "# matched; without the second, everybody has to give their consent again.\n"
+            f"REFLOCK_PSEUDONYM_KEY={pseudonym}\n"
+            "# Fernet keys, separated by commas, the newest first.\n"
+            f"REFLOCK_GRANT_KEYS={grant}\n"
+            "REFLOCK_BLUESKY_APP_PASSWORD=\n"
+            "REFLOCK_MASTODON_ACCESS_TOKEN=\n"
+        ),
+    }
+    for name, text in contents.items():
+        path = directory / name
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            yield f"{path} exists already and was left as it is."
+            continue
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        yield f"{path} written."

@@ -1,0 +1,52 @@
+"""Set up the log: one event a line, never a secret, a message's text or an address with a token in it."""
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+    from bot.config import LogSection
+
+# Libraries that log addresses, in which tokens may stand.
+_TALKATIVE: Final = ("httpx", "httpcore", "urllib3", "uvicorn", "apscheduler", "asyncio", "mastodon")
+_SECRETS: Final = frozenset({"token", "secret", "password", "code", "text", "authorization", "url"})
+
+
+def set_up_logs(section: "LogSection") -> None:
+    """Log to standard error at the configured level, for people or as JSON."""
+    level = getattr(logging, section.level.upper())
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    last: Processor = (
+        structlog.processors.JSONRenderer() if section.format == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    processors: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _conceal,
+    ]
+    if section.format == "json":
+        processors.append(structlog.processors.dict_tracebacks)
+    structlog.configure(
+        processors=[*processors, last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=_stderr()),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _stderr() -> "object":
+    import sys
+
+    return sys.stderr
+
+
+def _conceal(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
+    """Black out what should never have been handed to the log in the first place."""
+    for name in _SECRETS & event.keys():
+        event[name] = "…"
+    return event

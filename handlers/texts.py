@@ -1,0 +1,106 @@
+"""Say things in the reader's language: gettext catalogues read once from their .po files.
+
+Babel extracts the messages with: `make texts`. A language is one folder under `handlers/locales`; English is the
+source itself.
+"""
+
+import gettext
+import io
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+SOURCE: Final = "en"
+
+
+def N_(message: str) -> str:  # noqa: N802  # the name gettext's tools look for
+    """Mark a message for translation where it is declared; it is translated where it is said."""
+    return message
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The messages in one language."""
+
+    language: str
+    catalogue: "Catalogue"
+    _translations: gettext.NullTranslations
+
+    def text(self, message: str, /, **values: object) -> str:
+        """Translate a message and fill in its {fields}."""
+        return self._translations.gettext(message).format(**values) if message else ""
+
+    def plural(self, one: str, many: str, n: int, /, **values: object) -> str:
+        """Translate a message about n things, by the language's own plural rule; {n} is the number."""
+        return self._translations.ngettext(one, many, n).format(n=self.number(n), **values)
+
+    def number(self, n: int) -> str:
+        """Write a whole number as the language groups its digits."""
+        from babel.numbers import format_decimal
+
+        return format_decimal(n, locale=self.language)
+
+    def moment(self, milliseconds: int) -> str:
+        """Write a moment (epoch milliseconds), in UTC, as the language does."""
+        from datetime import UTC, datetime
+
+        from babel.dates import format_datetime
+
+        return (
+            format_datetime(datetime.fromtimestamp(milliseconds / 1000, UTC), "medium", locale=self.language) + " UTC"
+        )
+
+    def span(self, milliseconds: float) -> str:
+        """Write a length of time in its largest fitting unit."""
+        from datetime import timedelta
+
+        from babel.dates import format_timedelta
+
+        return format_timedelta(timedelta(milliseconds=milliseconds), threshold=1.5, locale=self.language)
+
+    def listing(self, items: list[str]) -> str:
+        """Join items as the language does: "a, b and c"."""
+        from babel.lists import format_list
+
+        return format_list(items, locale=self.language) if items else ""
+
+
+class Catalogue:
+    """The languages Reflock speaks."""
+
+    def __init__(self) -> None:
+        folder = files("handlers") / "locales"
+        found = {entry.name for entry in folder.iterdir() if (entry / "LC_MESSAGES" / "reflock.po").is_file()}
+        self.languages: Final = tuple(sorted(found | {SOURCE}))
+
+    @cache  # noqa: B019  # one catalogue a process, a handful of languages
+    def texts(self, language: str | None) -> Texts:
+        """Return the messages in a language (a tag such as fr or fr-CA); English for one we do not speak."""
+        known = self.match(language) or SOURCE
+        return Texts(known, self, _read(known))
+
+    def match(self, tag: str | None) -> str | None:
+        """Return the language of ours that a tag asks for, if any."""
+        if not tag:
+            return None
+        lowered = tag.replace("-", "_").lower()
+        for language in self.languages:
+            if language.lower() == lowered:
+                return language
+        primary = lowered.split("_")[0]
+        return primary if primary in self.languages else None
+
+
+def _read(language: str) -> gettext.NullTranslations:
+    if language == SOURCE:
+        return gettext.NullTranslations()
+    from babel.messages.mofile import write_mo
+    from babel.messages.pofile import read_po
+
+    source = files("handlers") / "locales" / language / "LC_MESSAGES" / "reflock.po"
+    compiled = io.BytesIO()
+    with source.open("rb") as po:
+        write_mo(compiled, read_po(po, locale=language))
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)

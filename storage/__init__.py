@@ -1,0 +1,1 @@
+"""Remember: the nouns, their tables, and one module of verbs per noun."""

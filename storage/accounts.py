@@ -1,0 +1,118 @@
+"""Remember accounts, and the persons they belong to."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.dialect import insert
+from storage.records import Account, Cadence, Discoverable, NetworkName, Person
+from storage.tables import account, message, person
+
+_PERSON: Final[Mapping[str, Any]] = {
+    "language_chosen": False,
+    "cadence": Cadence.NOW.value,
+    "discoverable": Discoverable.EVERYONE.value,
+    "auto": False,
+    "stopped": False,
+    "seen_seq": 0,
+    "unanswered": 0,
+}
+
+
+async def meet(
+    connection: AsyncConnection, network: NetworkName, actor: str, handle: str, now: int
+) -> tuple[Account, Person]:
+    """Return an account and its person, made on the first meeting; a changed handle is taken over."""
+    known = await get(connection, actor)
+    if known is None:
+        person_id = await connection.scalar(
+            sa.insert(person).values(**_PERSON, created_at=now, last_heard_at=now).returning(person.c.id)
+        )
+        statement = insert(connection, account).values(
+            id=actor, network=network.value, handle=handle, person_id=person_id, created_at=now
+        )
+        # Two processes may meet somebody at once: the first one's person stays.
+        await connection.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
+        known = await get(connection, actor)
+        if known is None or known.person_id != person_id:
+            await connection.execute(sa.delete(person).where(person.c.id == person_id))
+    elif known.handle != handle and handle:
+        await connection.execute(sa.update(account).where(account.c.id == actor).values(handle=handle))
+        known = await get(connection, actor)
+    assert known is not None  # noqa: S101  # it was just written
+    return known, await get_person(connection, known.person_id)
+
+
+async def get(connection: AsyncConnection, actor: str) -> Account | None:
+    """Return the account of this id (a DID or an actor URI)."""
+    row = (await connection.execute(sa.select(account).where(account.c.id == actor))).one_or_none()
+    return None if row is None else _account(row._asdict())
+
+
+async def get_person(connection: AsyncConnection, person_id: int) -> Person:
+    """Return a person; LookupError when there is none (any more)."""
+    found = await persons(connection, [person_id])
+    if not found:
+        raise LookupError(f"There is no person {person_id}.")
+    return found[person_id]
+
+
+async def persons(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, Person]:
+    """Return the persons of these ids, by id; those who are gone are left out."""
+    rows = await connection.execute(sa.select(person).where(person.c.id.in_(list(ids))))
+    return {row.id: _person(row._asdict()) for row in rows}
+
+
+async def accounts_of(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, list[Account]]:
+    """Return the accounts of persons, by person, the oldest first."""
+    rows = await connection.execute(
+        sa.select(account).where(account.c.person_id.in_(list(ids))).order_by(account.c.created_at, account.c.id)
+    )
+    found: dict[int, list[Account]] = {}
+    for row in rows:
+        found.setdefault(row.person_id, []).append(_account(row._asdict()))
+    return found
+
+
+async def voices_of(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, str]:
+    """Return, by person, the account from which they wrote last: that is where they are spoken to."""
+    last = sa.func.max(message.c.at)
+    rows = await connection.execute(
+        sa.select(account.c.person_id, account.c.id, last)
+        .select_from(account.outerjoin(message, message.c.account_id == account.c.id))
+        .where(account.c.person_id.in_(list(ids)))
+        .group_by(account.c.person_id, account.c.id)
+        .order_by(sa.func.coalesce(last, 0), account.c.created_at)
+    )
+    return {row.person_id: row.id for row in rows}
+
+
+async def change(connection: AsyncConnection, person_id: int, **values: Any) -> None:
+    """Write down what a person chose; the names are those of the table's columns."""
+    await connection.execute(sa.update(person).where(person.c.id == person_id).values(**values))
+
+
+async def heard_from(connection: AsyncConnection, heard: Account, now: int, thread: str | None) -> None:
+    """Note that somebody wrote: they are not silent, and this (None: still the former one) is their conversation."""
+    await connection.execute(
+        sa.update(person).where(person.c.id == heard.person_id).values(last_heard_at=now, unanswered=0)
+    )
+    if thread is not None and thread != heard.thread:
+        await connection.execute(sa.update(account).where(account.c.id == heard.id).values(thread=thread))
+
+
+async def count_unanswered(connection: AsyncConnection, person_id: int) -> None:
+    """Count a notice that was sent; the count begins anew when the person writes."""
+    await connection.execute(
+        sa.update(person).where(person.c.id == person_id).values(unanswered=person.c.unanswered + 1)
+    )
+
+
+def _account(row: Mapping[str, Any]) -> Account:
+    return Account(**{**row, "network": NetworkName(row["network"])})
+
+
+def _person(row: Mapping[str, Any]) -> Person:
+    return Person(**{**row, "cadence": Cadence(row["cadence"]), "discoverable": Discoverable(row["discoverable"])})

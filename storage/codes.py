@@ -1,0 +1,92 @@
+"""One-time codes and links: only their keyed digests are kept; each is bound to a person, expires, and works once."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.keys import Keys
+from storage.tables import code
+
+
+class Purpose(StrEnum):
+    """What a code is good for."""
+
+    CLAIM = "claim"  # stands in the farewell post on X
+    LINK = "link"  # sent from another account, it joins the two
+    IMPORT = "import"  # opens the upload page
+    CONNECT = "connect"  # opens the consent page
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a code stands for. `used_at` is None while it works."""
+
+    purpose: Purpose
+    person_id: int
+    account_id: str | None
+    claim_id: int | None
+    expires_at: int
+    used_at: int | None
+
+    def works(self, now: int) -> bool:
+        """Tell whether it is neither used nor expired."""
+        return self.used_at is None and now < self.expires_at
+
+
+async def issue(
+    connection: AsyncConnection,
+    keys: Keys,
+    secret: str,
+    purpose: Purpose,
+    *,
+    person_id: int,
+    account_id: str | None = None,
+    claim_id: int | None = None,
+    now: int,
+    lifetime: int,
+) -> None:
+    """Keep the digest of a fresh code; earlier ones of the same purpose (for a claim: of the same claim) end."""
+    await connection.execute(
+        sa.delete(code).where(
+            code.c.person_id == person_id,
+            code.c.purpose == purpose.value,
+            code.c.claim_id.is_not_distinct_from(claim_id),
+            code.c.used_at.is_(None),
+        )
+    )
+    await connection.execute(
+        sa.insert(code).values(
+            digest=keys.digest(secret),
+            purpose=purpose.value,
+            person_id=person_id,
+            account_id=account_id,
+            claim_id=claim_id,
+            created_at=now,
+            expires_at=now + lifetime,
+        )
+    )
+
+
+async def find(connection: AsyncConnection, keys: Keys, secret: str, purpose: Purpose) -> Code | None:
+    """Return what a code stands for, whether it still works or not; None for one we never gave out."""
+    row = (
+        await connection.execute(
+            sa.select(code).where(code.c.digest == keys.digest(secret), code.c.purpose == purpose.value)
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    return Code(Purpose(row.purpose), row.person_id, row.account_id, row.claim_id, row.expires_at, row.used_at)
+
+
+async def use(connection: AsyncConnection, keys: Keys, secret: str, purpose: Purpose, now: int) -> Code | None:
+    """Spend a code: of two who try at once, one gets it; None when it does not work (any more)."""
+    found = await find(connection, keys, secret, purpose)
+    if found is None or not found.works(now):
+        return None
+    spent = await connection.execute(
+        sa.update(code).where(code.c.digest == keys.digest(secret), code.c.used_at.is_(None)).values(used_at=now)
+    )
+    return found if spent.rowcount == 1 else None

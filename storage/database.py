@@ -1,0 +1,179 @@
+"""Open the database: one engine to write, one to read, and one way to make a transaction.
+
+On SQLite a transaction takes the write lock when it begins: with the driver's deferred default, concurrent
+read-then-write transactions silently lose updates or fail when they try to upgrade.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine.url import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+_BUSY_TIMEOUT_MS: Final = 15_000
+_READERS: Final = 4
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; the text says why and what to do."""
+
+
+def parse_url(text: str) -> URL:
+    """Read a database URL, with or without a driver; refuse what is neither SQLite nor PostgreSQL."""
+    try:
+        url = make_url(text)
+    except sa.exc.ArgumentError:
+        raise DatabaseError(
+            "The database URL cannot be read. Write sqlite:///reflock.sqlite3 or postgresql://user@host/name."
+        ) from None
+    backend = url.get_backend_name()
+    if backend not in _DRIVERS:
+        raise DatabaseError(f"Reflock keeps its data in SQLite or PostgreSQL, not in {backend}.")
+    return url.set(drivername=_DRIVERS[backend])
+
+
+class Database:
+    """The two engines and the transactions made on them."""
+
+    def __init__(self, url: str) -> None:
+        self.url = parse_url(url)
+        self.is_sqlite: Final = self.url.get_backend_name() == "sqlite"
+        self._writer = _engine(self.url, readers=False)
+        self._reader = _engine(self.url, readers=True) if self.is_sqlite else self._writer
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Commit what is written inside, or, on any exception, nothing of it."""
+        async with self._writer.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection on which one snapshot is read and nothing is written."""
+        async with self._reader.connect() as connection:
+            yield connection
+
+    async def check_version(self) -> None:
+        """Refuse a database that is older or newer than this code, saying which."""
+        async with self.reading() as connection:
+            found = await connection.run_sync(_revision)
+        known = revisions()
+        if found == known[-1]:
+            return
+        if found is None:
+            raise DatabaseError("The database is empty. Prepare it with: reflock db upgrade")
+        if found not in known:
+            raise DatabaseError(f"The database (revision {found}) is newer than this Reflock. Install a newer Reflock.")
+        raise DatabaseError(f"The database (revision {found}) is older than this Reflock. Run: reflock db upgrade")
+
+    async def upgrade(self) -> None:
+        """Bring the schema to this code's revision; a newer one is refused."""
+        from alembic import command
+
+        async with self.reading() as connection:
+            found = await connection.run_sync(_revision)
+        if found is not None and found not in revisions():
+            raise DatabaseError(f"The database (revision {found}) is newer than this Reflock. Install a newer Reflock.")
+
+        def run(connection: sa.Connection) -> None:
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+        async with self.transaction() as connection:
+            await connection.run_sync(run)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._writer.dispose()
+        if self._reader is not self._writer:
+            await self._reader.dispose()
+
+
+def revisions() -> list[str]:
+    """List the schema's revisions this code knows, oldest first."""
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory.from_config(_alembic_config())
+    return [revision.revision for revision in reversed(list(script.walk_revisions()))]
+
+
+def _alembic_config() -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(files("storage") / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    from alembic.migration import MigrationContext
+
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _engine(url: URL, *, readers: bool) -> AsyncEngine:
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True)
+    if url.database in (None, "", ":memory:"):
+        raise DatabaseError("Reflock needs a database file: sqlite:///reflock.sqlite3")
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    # One writer: SQLite has one write lock, and to queue for it here beats to poll for it there.
+    engine = create_async_engine(
+        url, pool_size=_READERS if readers else 1, max_overflow=0, pool_timeout=_BUSY_TIMEOUT_MS / 1000
+    )
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            f"busy_timeout={_BUSY_TIMEOUT_MS}",
+            "foreign_keys=ON",
+            "secure_delete=ON",
+            *(("query_only=ON",) if readers else ()),
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if readers else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+async def next_number(connection: AsyncConnection, name: str) -> int:
+    """Give out the next number of a sequence; its row stays locked until the commit, so numbers follow the commits."""
+    from storage.tables import sequence
+
+    value = await connection.scalar(
+        sa.update(sequence)
+        .where(sequence.c.name == name)
+        .values(value=sequence.c.value + 1)
+        .returning(sequence.c.value)
+    )
+    if value is None:
+        raise DatabaseError(f"The database has no sequence {name!r}. Run: reflock db upgrade")
+    return int(value)
+
+
+async def wait_for(database: Database, seconds: float) -> None:
+    """Wait until the database answers; raise DatabaseError with its own words when it does not in time."""
+    try:
+        async with asyncio.timeout(seconds), database.reading() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+    except (OSError, TimeoutError, sa.exc.SQLAlchemyError) as error:
+        raise DatabaseError(
+            f"The database at {database.url.render_as_string(hide_password=True)} does not answer: "
+            f"{type(error).__name__}. Is it running, and is [database] url right?"
+        ) from error

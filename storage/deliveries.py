@@ -1,0 +1,302 @@
+"""Promise effects, lease what is due, settle what came of it.
+
+A lane is a queue in which order holds, and the unit of leasing: whoever holds a lane performs its deliveries one after
+the other, so what one recipient reads stays in order and what acts for one account never runs twice at once.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.dialect import insert, least
+from storage.records import Delivery, DeliveryKind, DeliveryState, NetworkName, check_transition
+from storage.tables import batch, delivery, lane
+
+UNDONE: Final = (DeliveryState.PROMISED, DeliveryState.LEASED)
+
+# Lower goes first: an answer somebody waits for, then acting, then what nobody asked for just now.
+RANKS: Final[Mapping[DeliveryKind, int]] = {
+    DeliveryKind.REPLY: 0,
+    DeliveryKind.POST: 0,
+    DeliveryKind.LOOKUP: 0,
+    DeliveryKind.CONSENT: 0,
+    DeliveryKind.REVOKE: 1,
+    DeliveryKind.UNFOLLOW: 2,
+    DeliveryKind.FOLLOW: 3,
+    DeliveryKind.NOTICE: 5,
+}
+
+_COLUMNS: Final = [column for column in delivery.c if column.name != "contact_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """An effect to promise; `key` makes it one and the same however often it is promised.
+
+    `rank` orders the deliveries of a lane (lower first); None takes the kind's own. `payload` becomes JSON.
+    """
+
+    kind: DeliveryKind
+    key: str
+    lane: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    network: NetworkName | None = None
+    person_id: int | None = None
+    account_id: str | None = None
+    contact_id: int | None = None
+    rank: int | None = None
+    due_at: int | None = None
+    batch_id: int | None = None
+
+
+def say_lane(account_id: str) -> str:
+    """Name the lane of what is said to one account."""
+    return f"say:{account_id}"
+
+
+def act_lane(account_id: str) -> str:
+    """Name the lane of what is done on behalf of one account; its lease is also the lock of the account's grant."""
+    return f"act:{account_id}"
+
+
+async def promise(connection: AsyncConnection, promises: Sequence[Promise], now: int) -> int:
+    """Write promises down and wake their lanes; return how many were new (a known key is left as it is)."""
+    if not promises:
+        return 0
+    rows = [_row(each, now) for each in promises]
+    statement = insert(connection, delivery).on_conflict_do_nothing(index_elements=["key"]).returning(delivery.c.key)
+    new: set[str] = set()
+    for start in range(0, len(rows), 500):
+        new.update(await connection.scalars(statement.values(rows[start : start + 500])))
+    lanes: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        if row["key"] in new:
+            rank, due_at = lanes.get(row["lane"], (row["rank"], row["due_at"]))
+            lanes[row["lane"]] = (min(rank, row["rank"]), min(due_at, row["due_at"]))
+    for name, (rank, due_at) in lanes.items():
+        await _wake(connection, name, rank, due_at)
+    return len(new)
+
+
+def _row(each: Promise, now: int) -> dict[str, Any]:
+    return {
+        "key": each.key,
+        "kind": each.kind.value,
+        "lane": each.lane,
+        "network": each.network.value if each.network else None,
+        "person_id": each.person_id,
+        "account_id": each.account_id,
+        "contact_id": each.contact_id,
+        "rank": RANKS[each.kind] if each.rank is None else each.rank,
+        "payload": json.dumps(each.payload, ensure_ascii=False, separators=(",", ":")),
+        "state": DeliveryState.PROMISED.value,
+        "due_at": now if each.due_at is None else each.due_at,
+        "attempts": 0,
+        "batch_id": each.batch_id,
+        "created_at": now,
+    }
+
+
+async def _wake(connection: AsyncConnection, name: str, rank: int, due_at: int) -> None:
+    statement = insert(connection, lane).values(name=name, rank=rank, next_at=due_at, failures=0)
+    # A lane that backs off (failures > 0) keeps the time it was given.
+    sooner = sa.case(
+        (lane.c.next_at.is_(None), statement.excluded.next_at),
+        (lane.c.failures > 0, lane.c.next_at),
+        else_=least(connection, lane.c.next_at, statement.excluded.next_at),
+    )
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"next_at": sooner, "rank": least(connection, lane.c.rank, statement.excluded.rank)},
+        )
+    )
+
+
+async def lease(connection: AsyncConnection, worker: str, now: int, lease_ms: int, limit: int) -> list[str]:
+    """Lease lanes that have something due, most urgent first; return their names."""
+    due = (
+        sa.select(lane.c.name)
+        .where(lane.c.next_at <= now, sa.or_(lane.c.leased_until.is_(None), lane.c.leased_until <= now))
+        .order_by(lane.c.rank, lane.c.next_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    names = await connection.scalars(
+        sa.update(lane)
+        .where(lane.c.name.in_(due.scalar_subquery() if connection.dialect.name == "sqlite" else due))
+        .values(leased_by=worker, leased_until=now + lease_ms)
+        .returning(lane.c.name)
+    )
+    return list(names)
+
+
+async def take(connection: AsyncConnection, lane_name: str, now: int, limit: int) -> list[Delivery]:
+    """Mark the next due deliveries of a leased lane as being performed, and return them in the lane's order.
+
+    One that was taken before and never settled comes again.
+    """
+    where = (delivery.c.lane == lane_name, delivery.c.state.in_(UNDONE), delivery.c.due_at <= now)
+    return await _take(connection, sa.and_(*where), now, limit)
+
+
+async def take_more(connection: AsyncConnection, first: Delivery, now: int, limit: int) -> list[Delivery]:
+    """Mark and return further due deliveries of the first one's lane and kind, to be performed with it."""
+    where = (
+        delivery.c.lane == first.lane,
+        delivery.c.kind == first.kind.value,
+        delivery.c.state.in_(UNDONE),
+        delivery.c.due_at <= now,
+        delivery.c.id != first.id,
+    )
+    return await _take(connection, sa.and_(*where), now, limit)
+
+
+async def _take(connection: AsyncConnection, where: sa.ColumnElement[bool], now: int, limit: int) -> list[Delivery]:
+    taken = (
+        await connection.execute(
+            sa.select(*_COLUMNS).where(where).order_by(delivery.c.rank, delivery.c.id).limit(limit)
+        )
+    ).all()
+    if not taken:
+        return []
+    await connection.execute(
+        sa.update(delivery)
+        .where(delivery.c.id.in_([row.id for row in taken]))
+        .values(
+            state=DeliveryState.LEASED.value,
+            attempts=delivery.c.attempts + 1,
+            first_at=sa.func.coalesce(delivery.c.first_at, now),
+        )
+    )
+    return [
+        _record(
+            {
+                **row._asdict(),
+                "state": DeliveryState.LEASED,
+                "attempts": row.attempts + 1,
+                "first_at": row.first_at or now,
+            }
+        )
+        for row in taken
+    ]
+
+
+async def settle(
+    connection: AsyncConnection,
+    done: Delivery,
+    state: DeliveryState,
+    now: int,
+    *,
+    result: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Write down what came of a delivery; what it said is forgotten with that."""
+    check_transition(done.state, state)
+    await connection.execute(
+        sa.update(delivery)
+        .where(delivery.c.id == done.id)
+        .values(state=state.value, settled_at=now, result=result, reason=reason, payload="{}")
+    )
+
+
+async def postpone(connection: AsyncConnection, undone: Sequence[Delivery], due_at: int, *, performed: bool) -> None:
+    """Put deliveries back until `due_at`; not `performed` means that no attempt was made, so the outcome is known."""
+    if undone:
+        attempts = delivery.c.attempts if performed else delivery.c.attempts - 1
+        await connection.execute(
+            sa.update(delivery)
+            .where(delivery.c.id.in_([each.id for each in undone]))
+            .values(state=DeliveryState.PROMISED.value, due_at=due_at, attempts=attempts)
+        )
+
+
+async def renew(connection: AsyncConnection, lane_name: str, worker: str, until: int) -> bool:
+    """Prolong a lease; False when it was lost to another worker."""
+    held = await connection.execute(
+        sa.update(lane).where(lane.c.name == lane_name, lane.c.leased_by == worker).values(leased_until=until)
+    )
+    return held.rowcount == 1
+
+
+async def release(
+    connection: AsyncConnection, lane_name: str, worker: str, *, not_before: int | None = None, failed: bool = False
+) -> None:
+    """Give a lane back; it comes again when its next delivery is due, but not before `not_before`.
+
+    `failed` counts towards the lane's back-off, anything else ends it.
+    """
+    undone = sa.and_(delivery.c.lane == lane_name, delivery.c.state.in_(UNDONE))
+    due_at, rank = (
+        await connection.execute(sa.select(sa.func.min(delivery.c.due_at), sa.func.min(delivery.c.rank)).where(undone))
+    ).one()
+    await connection.execute(
+        sa.update(lane)
+        .where(lane.c.name == lane_name, lane.c.leased_by == worker)
+        .values(
+            leased_by=None,
+            leased_until=None,
+            next_at=None if due_at is None else max(due_at, not_before or 0),
+            rank=9 if rank is None else rank,
+            failures=lane.c.failures + 1 if failed else 0,
+        )
+    )
+
+
+async def failures(connection: AsyncConnection, lane_name: str) -> int:
+    """Return how often in a row a lane has failed."""
+    return int(await connection.scalar(sa.select(lane.c.failures).where(lane.c.name == lane_name)) or 0)
+
+
+async def release_worker(connection: AsyncConnection, worker: str) -> int:
+    """Give back every lane that a worker of this name still held when it died; return how many."""
+    held = await connection.execute(
+        sa.update(lane).where(lane.c.leased_by == worker).values(leased_by=None, leased_until=None)
+    )
+    return held.rowcount
+
+
+async def next_due(connection: AsyncConnection) -> int | None:
+    """Return when the next lane has something to do."""
+    value = await connection.scalar(sa.select(sa.func.min(lane.c.next_at)))
+    return None if value is None else int(value)
+
+
+async def get(connection: AsyncConnection, delivery_id: int) -> Delivery | None:
+    """Return one delivery."""
+    row = (await connection.execute(sa.select(*_COLUMNS).where(delivery.c.id == delivery_id))).one_or_none()
+    return None if row is None else _record(row._asdict())
+
+
+async def cancel(connection: AsyncConnection, now: int, *where: sa.ColumnElement[bool]) -> int:
+    """Cancel what was promised and not begun, among the deliveries that the conditions name; return how many."""
+    cancelled = await connection.execute(
+        sa.update(delivery)
+        .where(delivery.c.state == DeliveryState.PROMISED.value, *where)
+        .values(state=DeliveryState.CANCELLED.value, settled_at=now, payload="{}")
+    )
+    return cancelled.rowcount
+
+
+async def new_batch(connection: AsyncConnection, person_id: int, now: int) -> int:
+    """Open a batch, the unit of progress and of undo; return its id."""
+    return int(
+        (
+            await connection.execute(sa.insert(batch).values(person_id=person_id, created_at=now).returning(batch.c.id))
+        ).scalar_one()
+    )
+
+
+def _record(row: Mapping[str, Any]) -> Delivery:
+    return Delivery(
+        **{
+            **row,
+            "kind": DeliveryKind(row["kind"]),
+            "state": DeliveryState(row["state"]),
+            "network": NetworkName(row["network"]) if row["network"] else None,
+        }
+    )

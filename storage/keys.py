@@ -1,0 +1,113 @@
+"""Turn X ids and handles into keyed pseudonyms, codes into digests, and secrets into ciphertext.
+
+All keys come from outside the database. Whoever holds the pseudonym key can enumerate all ids, so it must not lie
+beside the data.
+"""
+
+import hashlib
+import hmac
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+Keys64 = NDArray[np.uint64]
+
+_ID_DOMAIN: Final = 1
+# A handle fills at most 15 of a block's 16 bytes; the last one tells it from an id's block.
+_HANDLE_DOMAIN: Final = 2
+_CODE_ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # no 0/O, 1/I/L, U: read aloud and typed by hand
+_PSEUDONYM_BYTES: Final = 32  # AES-256
+
+
+class BadKeyError(Exception):
+    """A key cannot be used; the text says which and how to make one."""
+
+
+class LostSecretError(Exception):
+    """A ciphertext was made with a key that is no longer among ours."""
+
+
+class Keys:
+    """Everything that is done with the two secrets of an installation.
+
+    `pseudonym` is 32 bytes in URL-safe base64; `grants` are Fernet keys, the newest first: it encrypts, all decrypt.
+    """
+
+    def __init__(self, pseudonym: str, grants: Sequence[str]) -> None:
+        try:
+            raw = urlsafe_b64decode(pseudonym)
+        except ValueError:
+            raw = b""
+        if len(raw) != _PSEUDONYM_BYTES:
+            raise BadKeyError("The pseudonym key must be 32 bytes in base64. Make one with: reflock init")
+        try:
+            self._fernet = MultiFernet([Fernet(key) for key in grants])
+        except ValueError:
+            raise BadKeyError("A grant key is not a Fernet key. Make one with: reflock init") from None
+        self._cipher = Cipher(algorithms.AES(raw), modes.ECB())  # one block per id: nothing is chained  # noqa: S305
+        self._code_key = hmac.new(raw, b"reflock code digest", hashlib.sha256).digest()
+
+    @staticmethod
+    def generate() -> tuple[str, str]:
+        """Make a fresh pseudonym key and a fresh grant key."""
+        return urlsafe_b64encode(secrets.token_bytes(_PSEUDONYM_BYTES)).decode(), Fernet.generate_key().decode()
+
+    def of_ids(self, ids: NDArray[np.uint64]) -> Keys64:
+        """Return the pseudonyms of X ids, in their order."""
+        blocks = np.zeros((len(ids), 2), "<u8")
+        blocks[:, 0] = ids
+        blocks[:, 1] = _ID_DOMAIN
+        return self._first_half(blocks.tobytes())
+
+    def of_handles(self, handles: Sequence[str]) -> Keys64:
+        """Return the pseudonyms of X handles (at most 15 characters, any case), in their order."""
+        blocks = b"".join(handle.lower().encode().ljust(15, b"\0") + bytes([_HANDLE_DOMAIN]) for handle in handles)
+        return self._first_half(blocks)
+
+    def of_id(self, x_id: int) -> int:
+        """Return the pseudonym of one X id as the signed number that a database column holds."""
+        return int(self.of_ids(np.array([x_id], np.uint64)).view(np.int64)[0])
+
+    def of_handle(self, handle: str) -> int:
+        """Return the pseudonym of one X handle as the signed number that a database column holds."""
+        return int(self.of_handles([handle]).view(np.int64)[0])
+
+    def _first_half(self, blocks: bytes) -> Keys64:
+        encryptor = self._cipher.encryptor()
+        return np.frombuffer(encryptor.update(blocks) + encryptor.finalize(), "<u8")[::2].copy()
+
+    def digest(self, code: str) -> bytes:
+        """Return the digest under which a one-time code is kept; a look-up by it compares in constant time."""
+        return hmac.new(self._code_key, code.encode(), hashlib.sha256).digest()
+
+    def encrypt(self, secret: str) -> bytes:
+        """Encrypt with the newest key."""
+        return self._fernet.encrypt(secret.encode())
+
+    def decrypt(self, ciphertext: bytes) -> str:
+        """Decrypt with whichever key made it; raise LostSecretError when none of ours did."""
+        try:
+            return self._fernet.decrypt(ciphertext).decode()
+        except InvalidToken:
+            raise LostSecretError("A stored secret was encrypted with a key that is gone.") from None
+
+    def rotate(self, ciphertext: bytes) -> bytes:
+        """Encrypt anew with the newest key."""
+        return self._fernet.rotate(ciphertext)
+
+
+def new_code(prefix: str = "RF") -> str:
+    """Make a code a person can read and type: RF-XXXX-XXXX, 39 bits (it expires, is bound to one person, single-use)."""
+    letters = "".join(secrets.choice(_CODE_ALPHABET) for _ in range(8))
+    return f"{prefix}-{letters[:4]}-{letters[4:]}"
+
+
+def new_token() -> str:
+    """Make an unguessable token for a link: 192 bits in URL-safe letters."""
+    return secrets.token_urlsafe(24)

@@ -1,0 +1,107 @@
+"""Remember which messages were heard, so that each is answered once."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.dialect import insert
+from storage.records import MessageState, NetworkName
+from storage.tables import cursor, message
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A message whose handler crashed; `secret` is the encrypted message."""
+
+    id: str
+    network: NetworkName
+    account_id: str
+    at: int
+    reference: str
+    secret: bytes | None
+
+
+async def remember(
+    connection: AsyncConnection,
+    message_id: str,
+    network: NetworkName,
+    account_id: str,
+    thread_key: str,
+    now: int,
+) -> bool:
+    """Write down that a message was heard; tell whether it was new."""
+    statement = (
+        insert(connection, message)
+        .values(
+            id=message_id,
+            network=network.value,
+            account_id=account_id,
+            thread_key=thread_key,
+            at=now,
+            state=MessageState.HANDLED.value,
+        )
+        .on_conflict_do_nothing(index_elements=["id"])
+        .returning(message.c.id)
+    )
+    return await connection.scalar(statement) is not None
+
+
+async def mark(
+    connection: AsyncConnection,
+    message_id: str,
+    state: MessageState,
+    *,
+    reference: str | None = None,
+    secret: bytes | None = None,
+) -> None:
+    """Write down what became of a message."""
+    await connection.execute(
+        sa.update(message)
+        .where(message.c.id == message_id)
+        .values(state=state.value, reference=reference, secret=secret)
+    )
+
+
+async def handled_since(
+    connection: AsyncConnection, since: int, *, account_id: str | None, thread_key: str | None
+) -> int:
+    """Count the messages answered since a moment, of one account or in one thread."""
+    where = [message.c.at >= since, message.c.state != MessageState.IGNORED.value]
+    if account_id is not None:
+        where.append(message.c.account_id == account_id)
+    if thread_key is not None:
+        where.append(message.c.thread_key == thread_key)
+    return int(await connection.scalar(sa.select(sa.func.count()).select_from(message).where(*where)) or 0)
+
+
+async def failed(connection: AsyncConnection, limit: int = 100) -> list[Failed]:
+    """List the messages whose handlers crashed, the oldest first."""
+    rows = await connection.execute(
+        sa.select(
+            message.c.id, message.c.network, message.c.account_id, message.c.at, message.c.reference, message.c.secret
+        )
+        .where(message.c.state == MessageState.FAILED.value)
+        .order_by(message.c.at)
+        .limit(limit)
+    )
+    return [Failed(**{**row._asdict(), "network": NetworkName(row.network)}) for row in rows]
+
+
+async def forget(connection: AsyncConnection, message_id: str) -> None:
+    """Forget that a message was heard, so that it can be heard again."""
+    await connection.execute(sa.delete(message).where(message.c.id == message_id))
+
+
+async def read_cursor(connection: AsyncConnection, name: str) -> str | None:
+    """Return how far a network was heard."""
+    value = await connection.scalar(sa.select(cursor.c.value).where(cursor.c.name == name))
+    return None if value is None else str(value)
+
+
+async def move_cursor(connection: AsyncConnection, name: str, value: str) -> None:
+    """Write down how far a network was heard."""
+    statement = insert(connection, cursor).values(name=name, value=value)
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["name"], set_={"value": statement.excluded.value})
+    )

