@@ -1,6 +1,7 @@
 """Set up the log: one event a line, never a secret, a message's text or an address with a token in it."""
 
 import logging
+import sys
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -34,15 +35,9 @@ def set_up_logs(section: "LogSection") -> None:
     structlog.configure(
         processors=[*processors, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=_stderr()),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-
-
-def _stderr() -> "object":
-    import sys
-
-    return sys.stderr
 
 
 def _conceal(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":

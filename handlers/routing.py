@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Final, Protocol
 
 from handlers.context import Context
+from handlers.names import quoted
 from handlers.texts import N_
 from handlers.words import READERS, SHAPES, WHOLE, WordError
 from storage import questions
@@ -52,7 +53,8 @@ class Command:
     @cached_property
     def usage(self) -> str:
         """Write the command's grammar from the handler's signature: follow [all | 1 3 5-9]."""
-        return " ".join([self.name, *(_shape(parameter) for parameter in self.parameters)])
+        shapes = [_shape(each) for each in self.parameters if not each.name.startswith("_")]  # _: taken, but not looked at
+        return " ".join([self.name, *shapes])
 
     def bind(self, words: str) -> list[Any]:
         """Read the words after the command's name into arguments; raise UsageError or WordError."""
@@ -180,13 +182,13 @@ class Router:
         try:
             arguments = named.bind(rest)
         except WordError as error:
-            problem = context.text(error.message, word=_shorten(error.word))
+            problem = context.text(error.message, word=quoted(error.word))
             _answer(context, f"{problem}\n{usage(context, named)}", public=False)
             return
         except UsageError:
             heard = context.text(
                 N_('I read "{words}" as {command}, but the words after it do not fit.'),
-                words=_shorten(f"{named.name} {rest}".strip()),
+                words=quoted(f"{named.name} {rest}"),
                 command=named.name,
             )
             _answer(context, f"{heard}\n{usage(context, named)}", public=False)
@@ -232,10 +234,6 @@ def _language(context: Context, alias: str | None) -> str | None:
 
 def _fold(word: str) -> str:
     return " ".join(part.strip(_EDGES) for part in word.casefold().replace("’", "'").split())
-
-
-def _shorten(words: str, most: int = 60) -> str:
-    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def _kind(parameter: inspect.Parameter) -> tuple[Any, bool]:

@@ -131,7 +131,7 @@ READERS: Final[Mapping[Any, Callable[[str], Any]]] = {
 }
 WHOLE: Final = frozenset({Selection, Rest})
 SHAPES: Final[Mapping[Any, str]] = {
-    XHandle: "@old_handle",
+    XHandle: "old_handle",
     Selection: "all | 1 3 5-9",
     Hours: "22-8 | off",
     bool: "on | off",

@@ -51,6 +51,20 @@ async def get(connection: AsyncConnection, actor: str) -> Account | None:
     return None if row is None else _account(row._asdict())
 
 
+async def by_handle(connection: AsyncConnection, handle: str) -> Account | None:
+    """Return the account that last carried this handle, with or without a leading @."""
+    bare = handle.removeprefix("@")
+    row = (
+        await connection.execute(
+            sa.select(account)
+            .where(account.c.handle.in_([bare, f"@{bare}"]))
+            .order_by(account.c.created_at.desc())
+            .limit(1)
+        )
+    ).one_or_none()
+    return None if row is None else _account(row._asdict())
+
+
 async def get_person(connection: AsyncConnection, person_id: int) -> Person:
     """Return a person; LookupError when there is none (any more)."""
     found = await persons(connection, [person_id])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,6 +18,10 @@ class Purpose(StrEnum):
     LINK = "link"  # sent from another account, it joins the two
     IMPORT = "import"  # opens the upload page
     CONNECT = "connect"  # opens the consent page
+    EXPORT = "export"  # gives out what is held about a person
+
+
+_COPIED: Final = frozenset({Purpose.CLAIM, Purpose.LINK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +52,20 @@ async def issue(
     now: int,
     lifetime: int,
 ) -> None:
-    """Keep the digest of a fresh code; earlier ones of the same purpose (for a claim: of the same claim) end."""
-    await connection.execute(
-        sa.delete(code).where(
-            code.c.person_id == person_id,
-            code.c.purpose == purpose.value,
-            code.c.claim_id.is_not_distinct_from(claim_id),
-            code.c.used_at.is_(None),
+    """Keep the digest of a fresh code.
+
+    Earlier codes that a person copies by hand (for a claim: of the same claim) end; a link that was given out before
+    still opens its page, because people scroll back to it.
+    """
+    if purpose in _COPIED:
+        await connection.execute(
+            sa.delete(code).where(
+                code.c.person_id == person_id,
+                code.c.purpose == purpose.value,
+                code.c.claim_id.is_not_distinct_from(claim_id),
+                code.c.used_at.is_(None),
+            )
         )
-    )
     await connection.execute(
         sa.insert(code).values(
             digest=keys.digest(secret),

@@ -59,6 +59,11 @@ class Database:
         async with self._reader.connect() as connection:
             yield connection
 
+    async def is_empty(self) -> bool:
+        """Tell whether no revision was ever installed."""
+        async with self.reading() as connection:
+            return await connection.run_sync(_revision) is None
+
     async def check_version(self) -> None:
         """Refuse a database that is older or newer than this code, saying which."""
         async with self.reading() as connection:

@@ -13,7 +13,7 @@ from storage.database import Database
 from storage.keys import Keys
 
 _NUMBERS = itertools.count(1)
-START = 1_790_000_000_000  # an autumn day of 2026, in epoch milliseconds
+START = 1_900_000_000_000  # in March 2030, after any real present: epoch milliseconds
 
 
 class OwnClock:
@@ -54,13 +54,17 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    """Give an empty database of the current revision; every test that takes it runs on both kinds."""
+async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of an empty database; every test that takes it runs on both kinds."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'reflock.sqlite3'}"
-    else:
-        url = await fresh_postgres(request.getfixturevalue("postgres"))
-    opened = Database(url)
+        return f"sqlite:///{tmp_path / 'reflock.sqlite3'}"
+    return await fresh_postgres(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """Give an open database of the current revision."""
+    opened = Database(database_url)
     await opened.upgrade()
     yield opened
     await opened.close()

@@ -117,8 +117,10 @@ class Network(Protocol):
     """One network, seen from Reflock. Every method raises Unavailable or Refused, and nothing else of the network's."""
 
     name: NetworkName
-    handle: str
-    """Our own handle there, known once `start` has succeeded."""
+
+    @property
+    def handle(self) -> str:
+        """Return our own handle there, known once `start` has succeeded."""
 
     async def start(self) -> None:
         """Log in (from the kept session where there is one) and learn who we are and what the server allows."""

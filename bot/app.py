@@ -1,0 +1,236 @@
+"""The composition root: the one file that names every concrete class."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+import structlog
+
+from bot.announcing import Announcing
+from bot.asking import Consenting, LookingUp
+from bot.config import ConfigError, Loaded
+from bot.consents import Consents
+from bot.events import Clock, Events
+from bot.inbox import Inbox
+from bot.loops import Wake, listen, perform
+from bot.networks import Network
+from bot.networks.bluesky import BlueskyNetwork
+from bot.networks.guard import GuardedClient
+from bot.networks.identity_atproto import IdentityResolver
+from bot.networks.mastodon import MastodonNetwork
+from bot.networks.oauth_atproto import AtprotoOauth
+from bot.networks.oauth_mastodon import MastodonOauth
+from bot.networks.sessions import DatabaseSessions
+from bot.outbox import Outbox, Performer
+from bot.performing import Acting, Revoking, Speaking
+from bot.proof import PostLookup
+from bot.schedule import make_schedule
+from handlers import router
+from handlers.context import World
+from handlers.registry import Registry
+from handlers.texts import Catalogue
+from storage.database import Database, wait_for
+from storage.keys import Keys
+from storage.records import DeliveryKind, NetworkName
+
+_log = structlog.get_logger()
+
+_DATABASE_SECONDS: Final = 10
+_LOOKUP_SECONDS: Final = 15
+# How many follows go into one act: Bluesky takes a batch in one request, Mastodon one by one within a lease.
+_BATCH: Final = 25
+
+
+def epoch_ms() -> int:
+    """Return the present in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A Reflock put together: what the loops turn, and what tests turn step by step."""
+
+    loaded: Loaded
+    events: Events
+    networks: Mapping[NetworkName, Network]
+    inboxes: Mapping[NetworkName, Inbox]
+    outbox: Outbox
+    announcing: Announcing
+    consents: Consents
+
+
+def make_keys(loaded: Loaded) -> Keys:
+    """Return the installation's keys; BadKeyError when they are none."""
+    secrets = loaded.secrets
+    grant_keys = [key.strip() for key in secrets.grant_keys.get_secret_value().split(",") if key.strip()]
+    return Keys(secrets.pseudonym_key.get_secret_value(), grant_keys)
+
+
+@asynccontextmanager
+async def open_database(loaded: Loaded) -> AsyncIterator[Database]:
+    """Open the configured database, without looking at its revision."""
+    database = Database(loaded.database_url)
+    try:
+        await wait_for(database, _DATABASE_SECONDS)
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def open_app(loaded: Loaded, clock: Clock = epoch_ms) -> AsyncIterator[App]:
+    """Put a Reflock together and log in; ConfigError, DatabaseError, BadKeyError or NetworkError when it cannot run.
+
+    An empty database is prepared; one of another revision is refused.
+    """
+    keys = make_keys(loaded)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(loaded))
+        if await database.is_empty():
+            await database.upgrade()
+        await database.check_version()
+        guard = GuardedClient(allow_private=loaded.config.guard.allow_private)
+        stack.push_async_callback(guard.aclose)
+        atproto, mastodon = _oauth(loaded, guard, clock)
+        networks = _networks(loaded, database, keys, guard, atproto, mastodon, clock)
+        for network in networks.values():
+            stack.push_async_callback(network.close)
+        await asyncio.gather(*(network.start() for network in networks.values()))
+        settings = loaded.settings({name: network.handle for name, network in networks.items()})
+        events = Events(database, World(keys, settings, Registry()), Catalogue(), networks, clock)
+        consents = Consents(events, atproto, mastodon)
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=_LOOKUP_SECONDS))
+        lookup = PostLookup(http, loaded.config.x.syndication_url, loaded.config.x.oembed_url)
+        outbox = Outbox(
+            events,
+            _performers(loaded, events, lookup, consents),
+            worker=loaded.config.bot.worker,
+            lease_ms=loaded.config.bot.lease_seconds * 1000,
+        )
+        stack.push_async_callback(outbox.drain)
+        yield App(
+            loaded=loaded,
+            events=events,
+            networks=networks,
+            inboxes={name: Inbox(events, router, network) for name, network in networks.items()},
+            outbox=outbox,
+            announcing=Announcing(events),
+            consents=consents,
+        )
+
+
+def _oauth(loaded: Loaded, guard: GuardedClient, clock: Clock) -> tuple[AtprotoOauth | None, MastodonOauth]:
+    public_url = loaded.config.web.public_url or None
+    atproto = None
+    if public_url is not None:
+        identities = IdentityResolver(
+            guard, plc_url=loaded.config.bluesky.plc_url, resolver_url=loaded.config.bluesky.service_url
+        )
+        signing_key = loaded.secrets.client_key.get_secret_value() or None
+        try:
+            atproto = AtprotoOauth(
+                guard, identities, public_url=public_url, clock=lambda: clock() / 1000, signing_key=signing_key
+            )
+        except ValueError as error:
+            raise ConfigError(f"[web] public_url or REFLOCK_CLIENT_KEY: {error}") from None
+    return atproto, MastodonOauth(guard, public_url=public_url, clock=lambda: clock() / 1000)
+
+
+def _networks(
+    loaded: Loaded,
+    database: Database,
+    keys: Keys,
+    guard: GuardedClient,
+    atproto: AtprotoOauth | None,
+    mastodon: MastodonOauth,
+    clock: Clock,
+) -> dict[NetworkName, Network]:
+    config, secrets = loaded.config, loaded.secrets
+    sessions = DatabaseSessions(database, keys)
+    networks: dict[NetworkName, Network] = {}
+    if config.bluesky.enabled:
+        networks[NetworkName.BLUESKY] = BlueskyNetwork(
+            service_url=config.bluesky.service_url,
+            handle=config.bluesky.handle,
+            app_password=secrets.bluesky_app_password.get_secret_value(),
+            chat_did=config.bluesky.chat_did,
+            plc_url=config.bluesky.plc_url,
+            guard=guard,
+            oauth=atproto,
+            sessions=sessions,
+            clock=clock,
+            poll_seconds=config.bluesky.poll_seconds,
+        )
+    if config.mastodon.enabled:
+        networks[NetworkName.MASTODON] = MastodonNetwork(
+            base_url=config.mastodon.base_url,
+            access_token=secrets.mastodon_access_token.get_secret_value(),
+            guard=guard,
+            oauth=mastodon,
+            sessions=sessions,
+            clock=clock,
+            poll_seconds=config.mastodon.poll_seconds,
+            streaming=config.mastodon.streaming,
+        )
+    return networks
+
+
+def _performers(
+    loaded: Loaded, events: Events, lookup: PostLookup, consents: Consents
+) -> Mapping[DeliveryKind, Performer]:
+    speaking = Speaking(events, {name: loaded.messages(name) for name in loaded.networks()})
+    acting = Acting(events, {name: loaded.allowances(name) for name in loaded.networks()}, _BATCH)
+    return {
+        DeliveryKind.REPLY: speaking,
+        DeliveryKind.POST: speaking,
+        DeliveryKind.NOTICE: speaking,
+        DeliveryKind.FOLLOW: acting,
+        DeliveryKind.UNFOLLOW: acting,
+        DeliveryKind.LOOKUP: LookingUp(events, lookup),
+        DeliveryKind.CONSENT: Consenting(events, consents),
+        DeliveryKind.REVOKE: Revoking(events),
+    }
+
+
+async def run_app(loaded: Loaded) -> None:
+    """Run until SIGINT or SIGTERM: listen, keep promises, tick, and serve the pages."""
+    from bot.web.app import web
+    from bot.web.serving import Server
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_app(loaded) as app, AsyncExitStack() as stack:
+        wake = Wake()
+        app.events.on_promise = wake.ring
+        recovered = await app.outbox.recover()
+        try:
+            server = Server(host=loaded.config.web.host, port=loaded.config.web.port)
+        except OSError as error:
+            raise ConfigError(f"[web] host and port cannot be listened on: {error.strerror}.") from None
+        server.app = web(app.events, app.consents, loaded)
+        await stack.enter_async_context(server)
+        schedule = make_schedule(app.events, app.announcing, loaded)
+        schedule.start()
+        stack.callback(schedule.shutdown, wait=False)
+        loops = [
+            asyncio.create_task(listen(inbox, app.networks[name], _poll_seconds(loaded, name)))
+            for name, inbox in app.inboxes.items()
+        ]
+        loops.append(asyncio.create_task(perform(app.outbox, wake, app.events.clock)))
+        _log.info("running", networks=sorted(app.networks), pages=server.url, lanes_recovered=recovered)
+        await stop.wait()
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        _log.info("stopping")
+
+
+def _poll_seconds(loaded: Loaded, name: NetworkName) -> float:
+    section = loaded.config.bluesky if name is NetworkName.BLUESKY else loaded.config.mastodon
+    return section.poll_seconds

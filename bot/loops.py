@@ -1,0 +1,91 @@
+"""The only endless loops: pause, back off, log, stop."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from bot.inbox import Inbox
+from bot.networks import Network
+from bot.networks.errors import Refused, Unavailable
+from bot.outbox import Outbox
+
+_log = structlog.get_logger()
+
+_LONGEST_PAUSE: Final = 300.0
+# What another process promised is seen at the latest after this many seconds.
+_IDLE_SECONDS: Final = 1.0
+
+
+class Wake:
+    """A bell: whoever waits for it goes on as soon as it is rung, or after a while."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake whoever waits, now or next."""
+        self._event.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for the bell, at most so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._event.clear()
+
+
+async def listen(inbox: Inbox, network: Network, poll_seconds: float) -> None:
+    """Hear one network for as long as the process lives."""
+
+    async def turn() -> None:
+        if not await inbox.turn():
+            await network.wait(poll_seconds)
+
+    await _forever(f"listening to {network.name}", turn)
+
+
+async def perform(outbox: Outbox, wake: Wake, clock: Callable[[], int]) -> None:
+    """Keep promises for as long as the process lives."""
+
+    async def turn() -> None:
+        if await outbox.turn():
+            return
+        due_at = await outbox.next_due()
+        idle = _IDLE_SECONDS if due_at is None else (due_at - clock()) / 1000
+        await wake.wait(min(_IDLE_SECONDS, max(0.01, idle)))
+
+    await _forever("keeping promises", turn)
+
+
+async def _forever(what: str, turn: Callable[[], Awaitable[None]]) -> None:
+    """Take one turn after the other; after a failure, wait longer each time, but as long as the network said."""
+    failures = 0
+    while True:
+        try:
+            await turn()
+        except Unavailable as error:
+            failures += 1
+            pause = error.retry_in if error.retry_in is not None else _pause(failures)
+            _log.warning("unavailable", what=what, why=str(error), pause_s=round(pause, 1))
+            await asyncio.sleep(pause)
+        except Refused as error:
+            failures += 1
+            _log.error("refused", what=what, why=str(error))
+            await asyncio.sleep(_pause(failures + 4))
+        except Exception as error:  # noqa: BLE001  # one bad turn must not end the process
+            failures += 1
+            _log.exception("turn failed", what=what, error=type(error).__name__)
+            await asyncio.sleep(_pause(failures))
+        else:
+            failures = 0
+
+
+def _pause(failures: int) -> float:
+    longest: float = min(_LONGEST_PAUSE, 0.5 * 2 ** min(failures, 12))
+    return longest / 2 + random.random() * longest / 2  # noqa: S311  # spreads load, guards nothing

@@ -1,0 +1,354 @@
+"""Direct messages on Bluesky: hear them from the log, answer in their conversation."""
+
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from bot.networks import Incoming, Say
+from bot.networks.bluesky_records import epoch_ms, facets_of_links, is_bot, plain_text
+from bot.networks.errors import BLOCKED, DM_CLOSED, GONE, Refused, Unavailable
+from bot.networks.ratelimits import RateLimited
+from storage.records import NetworkName
+
+if TYPE_CHECKING:
+    from bot.networks.bluesky_client import BlueskyClient
+
+Json = dict[str, Any]
+
+_log = structlog.get_logger()
+
+_CREATED: Final = "chat.bsky.convo.defs#logCreateMessage"
+_MESSAGE: Final = "chat.bsky.convo.defs#messageView"
+_GROUP: Final = "groupConvo"
+_PAGE: Final = 100  # the most that getMessages, listConvos give
+_KNOWN_CONVOS: Final = 10_000
+_KNOWN_FOR_MS: Final = 600_000  # handles and labels change; who talks to us for longer is looked at again
+# Servers' clocks and ours differ by this much at most when a message's time is compared with an attempt's.
+_CLOCK_SLACK_MS: Final = 5_000
+
+# The chat service's error names (chat.bsky.convo.getConvoForMembers, sendMessage).
+_REFUSALS: Final = {
+    "MessagesDisabled": DM_CLOSED,
+    "NotFollowedBySender": DM_CLOSED,
+    "ConvoLocked": DM_CLOSED,
+    "BlockedActor": BLOCKED,
+    "BlockedSubject": BLOCKED,
+    "AccountSuspended": GONE,
+    "RecipientNotFound": GONE,
+    "InvalidConvo": GONE,
+}
+# Its sentences, from servers that answer InvalidRequest for all of these.
+_REFUSING_WORDS: Final = {
+    "disabled incoming messages": DM_CLOSED,
+    "requires incoming messages": DM_CLOSED,
+    "block between": BLOCKED,
+    "suspended": GONE,
+}
+
+
+class Breaker:
+    """Leave the chat service alone after it said 429, and begin slowly again.
+
+    Its limits are not published; refusals for hours were seen at five messages a minute, with allowance left in the
+    headers.
+    """
+
+    _FIRST_SECONDS: Final = 60.0
+    _LONGEST_SECONDS: Final = 3600.0
+    _SLOW_MS: Final = 5_000.0
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._closed_until = 0.0
+        self._next_at = 0.0
+        self._pace_ms = 0.0
+        self._refusals = 0
+
+    @property
+    def pauses(self) -> bool:
+        """Tell whether the service is being left alone."""
+        return self._clock() < self._closed_until
+
+    def check(self) -> None:
+        """Raise Unavailable unless a message may be sent now."""
+        wait = max(self._closed_until, self._next_at) - self._clock()
+        if wait > 0:
+            raise Unavailable("Direct messages pause, as the chat service asked.", wait / 1000)
+
+    def refused(self, retry_in: float | None) -> None:
+        """Note a 429: every further one in a row doubles the pause."""
+        seconds = (retry_in or self._FIRST_SECONDS) * 2**self._refusals
+        self._refusals = min(self._refusals + 1, 10)
+        self._pace_ms = self._SLOW_MS
+        self._closed_until = self._clock() + 1000 * min(seconds, max(self._LONGEST_SECONDS, retry_in or 0))
+
+    def sent(self) -> None:
+        """Note a success: each halves the distance to the next, until there is none."""
+        self._refusals = 0
+        self._next_at = self._clock() + self._pace_ms
+        self._pace_ms = self._pace_ms / 2 if self._pace_ms > 1000 else 0.0
+
+
+@dataclass(slots=True)
+class _Convo:
+    """What is known of a conversation of two; `other` is the profile of the one who is not us."""
+
+    id: str
+    other: Json
+    request: bool
+    known_at: int
+
+
+class BlueskyChat:
+    """The bot's conversations. `clock` gives epoch milliseconds."""
+
+    def __init__(self, client: "BlueskyClient", clock: Callable[[], int]) -> None:
+        self._client = client
+        self._clock = clock
+        self._breaker = Breaker(clock)
+        self._convos: OrderedDict[str, _Convo | None] = OrderedDict()
+        self._convo_of: OrderedDict[str, str] = OrderedDict()
+
+    async def check_access(self) -> None:
+        """Find out at the start whether the app password opens the chat; Refused says what to do."""
+        try:
+            await self._call(self._client.query("chat.bsky.convo.listConvos", {"limit": 1}))
+        except Refused as refusal:
+            detail = (
+                f"The app password does not open direct messages ({refusal.detail or refusal.reason}). Make a new one "
+                "and tick the box that allows access to them."
+            )
+            raise Refused(refusal.reason, detail) from refusal
+        except Unavailable as problem:
+            _log.warning("chat cannot be asked yet", network="bluesky", why=str(problem))
+
+    # Hearing.
+
+    async def hear(self, cursor: str | None) -> tuple[list[Incoming], str | None]:
+        """Return the messages since the cursor, and the next one; None begins with what is unanswered."""
+        if self._breaker.pauses:
+            return [], cursor
+        if cursor is None:
+            # The log begins with the first look at it; only then may the older messages be read.
+            log = await self._call(self._client.query("chat.bsky.convo.getLog"))
+            return [message async for message in self._unanswered()], _next(log, None)
+        heard: list[Incoming] = []
+        while True:
+            log = await self._call(self._client.query("chat.bsky.convo.getLog", {"cursor": cursor}))
+            entries = log.get("logs") or []
+            for entry in entries:
+                message = await self._logged(entry)
+                if message is not None:
+                    heard.append(message)
+            following = _next(log, cursor)
+            if not entries or following == cursor:
+                return heard, following
+            cursor = following
+
+    async def _unanswered(self) -> AsyncIterator[Incoming]:
+        seen: set[str] = set()
+        for status in ("request", "accepted"):
+            query: Json = {"limit": _PAGE, "readState": "unread", "status": status}
+            while True:
+                page = await self._call(self._client.query("chat.bsky.convo.listConvos", query))
+                for view in page.get("convos") or []:
+                    convo = self._take_in(view)
+                    if convo is not None and convo.id not in seen:
+                        seen.add(convo.id)
+                        for message in await self._since_our_last(convo):
+                            yield message
+                if not page.get("cursor") or not page.get("convos"):
+                    break
+                query["cursor"] = page["cursor"]
+
+    async def _since_our_last(self, convo: _Convo) -> list[Incoming]:
+        heard: list[Incoming] = []
+        async for view in self._messages(convo.id):
+            if _sender(view) == self._client.did:
+                break
+            message = self._read(convo, view)
+            if message is not None:
+                heard.append(message)
+        if heard:
+            await self._accept(convo)
+        return heard[::-1]
+
+    async def _logged(self, entry: Any) -> Incoming | None:
+        """Return the message of one log entry, if it is one for us."""
+        try:
+            if entry["$type"] != _CREATED or _sender(entry["message"]) in (None, self._client.did):
+                return None
+            convo = await self._convo(str(entry["convoId"]))
+            view = entry["message"]
+        except (KeyError, TypeError) as error:
+            _log.warning("malformed log entry skipped", network="bluesky", error=repr(error))
+            return None
+        message = self._read(convo, view) if convo is not None else None
+        if convo is not None and message is not None:
+            await self._accept(convo)
+        return message
+
+    def _read(self, convo: _Convo, view: Json) -> Incoming | None:
+        """Read one message; nothing for what was deleted, is no text, or is malformed."""
+        try:
+            if view.get("$type", _MESSAGE) != _MESSAGE or not view["text"]:
+                return None
+            return Incoming(
+                id=f"{convo.id}/{view['id']}",
+                network=NetworkName.BLUESKY,
+                actor=str(view["sender"]["did"]),
+                handle=str(convo.other["handle"]),
+                text=plain_text(view),
+                public=False,
+                thread=json.dumps({"convo": convo.id}),
+                thread_key=convo.id,
+                at=epoch_ms(view["sentAt"]),
+                by_bot=is_bot(convo.other),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            _log.warning("malformed message skipped", network="bluesky", error=repr(error))
+            return None
+
+    async def _convo(self, convo_id: str) -> _Convo | None:
+        known = self._convos.get(convo_id)
+        if known is not None and self._clock() - known.known_at < _KNOWN_FOR_MS:
+            return known
+        try:
+            answer = await self._call(self._client.query("chat.bsky.convo.getConvo", {"convoId": convo_id}))
+        except Refused as refusal:
+            _log.info("conversation cannot be read", network="bluesky", why=refusal.reason)
+            return None
+        return self._take_in(answer.get("convo"))
+
+    def _take_in(self, view: Any) -> _Convo | None:
+        """Keep what is told of a conversation; nothing for a group's, which is not ours to answer."""
+        try:
+            others = [member for member in view["members"] if member["did"] != self._client.did]
+            kind = view.get("kind") or {}
+            if len(others) != 1 or str(kind.get("$type", "")).endswith(_GROUP):
+                return None
+            convo = _Convo(str(view["id"]), others[0], view.get("status") == "request", self._clock())
+        except (KeyError, TypeError, AttributeError) as error:
+            _log.warning("malformed conversation skipped", network="bluesky", error=repr(error))
+            return None
+        _put(self._convos, convo.id, convo)
+        _put(self._convo_of, str(convo.other["did"]), convo.id)
+        return convo
+
+    async def _accept(self, convo: _Convo) -> None:
+        """Take a conversation out of the requests; an answer does so too, so a failure can wait."""
+        if not convo.request:
+            return
+        try:
+            await self._call(self._client.procedure("chat.bsky.convo.acceptConvo", {"convoId": convo.id}))
+            convo.request = False
+        except (Refused, Unavailable) as problem:
+            _log.info("request not accepted yet", network="bluesky", why=str(problem))
+
+    async def _messages(self, convo_id: str) -> AsyncIterator[Json]:
+        """Give a conversation's messages, the latest first."""
+        query: Json = {"convoId": convo_id, "limit": _PAGE}
+        while True:
+            page = await self._call(self._client.query("chat.bsky.convo.getMessages", query))
+            for view in page.get("messages") or []:
+                yield view
+            if not page.get("cursor") or not page.get("messages"):
+                return
+            query["cursor"] = page["cursor"]
+
+    # Speaking.
+
+    async def send(self, say: Say) -> str:
+        """Bring a message to its reader; Refused with DM_CLOSED, BLOCKED or GONE when the service does not let it."""
+        self._breaker.check()
+        convo_id = _convo_in(say.thread)
+        try:
+            if convo_id is not None:
+                try:
+                    return await self._send_to(convo_id, say)
+                except Refused as refusal:
+                    if refusal.reason != "InvalidConvo":
+                        raise
+                    self._convo_of.pop(say.actor, None)
+            return await self._send_to(await self._convo_with(say.actor), say)
+        except Refused as refusal:
+            raise Refused(_reason(refusal), refusal.detail) from refusal
+
+    async def _convo_with(self, did: str) -> str:
+        known = self._convo_of.get(did)
+        if known is None:
+            answer = await self._call(self._client.query("chat.bsky.convo.getConvoForMembers", {"members": [did]}))
+            try:
+                known = str(answer["convo"]["id"])
+            except (KeyError, TypeError) as error:
+                raise Unavailable("The chat service opened a conversation without naming it.") from error
+            _put(self._convo_of, did, known)
+        return known
+
+    async def _send_to(self, convo_id: str, say: Say) -> str:
+        if say.again and (sent := await self._sent_already(convo_id, say)):
+            return sent
+        message: Json = {"text": say.text}
+        if facets := facets_of_links(say.text):
+            message["facets"] = facets
+        body = {"convoId": convo_id, "message": message}
+        try:
+            sent = str((await self._call(self._client.procedure("chat.bsky.convo.sendMessage", body)))["id"])
+        except KeyError as error:
+            raise Unavailable("The chat service took a message without naming it.") from error
+        self._breaker.sent()
+        return f"{convo_id}/{sent}"
+
+    async def _sent_already(self, convo_id: str, say: Say) -> str | None:
+        """Look for what an earlier attempt may have sent: the service knows no idempotency key."""
+        async for view in self._messages(convo_id):
+            try:
+                if epoch_ms(view["sentAt"]) < say.first_at - _CLOCK_SLACK_MS:
+                    return None
+                if _sender(view) == self._client.did and view["text"] == say.text:
+                    return f"{convo_id}/{view['id']}"
+            except (KeyError, TypeError, ValueError):
+                continue  # a deleted or malformed message is not the one we look for
+        return None
+
+    async def _call(self, call: Any) -> Json:
+        try:
+            answer: Json = await call
+        except RateLimited as problem:
+            self._breaker.refused(problem.retry_in)
+            raise
+        return answer
+
+
+def _next(log: Json, cursor: str | None) -> str | None:
+    following = log.get("cursor")
+    return following if isinstance(following, str) and following else cursor
+
+
+def _sender(view: Any) -> str | None:
+    sender = view.get("sender") if isinstance(view, dict) else None
+    return sender.get("did") if isinstance(sender, dict) else None
+
+
+def _convo_in(thread: str | None) -> str | None:
+    convo = json.loads(thread).get("convo") if thread else None
+    return convo if isinstance(convo, str) else None
+
+
+def _reason(refusal: Refused) -> str:
+    """Translate the service's refusal into the port's words."""
+    if refusal.reason in _REFUSALS:
+        return _REFUSALS[refusal.reason]
+    said = refusal.detail.lower()
+    return next((reason for words, reason in _REFUSING_WORDS.items() if words in said), refusal.reason)
+
+
+def _put(known: "OrderedDict[str, Any]", key: str, value: object) -> None:
+    known[key] = value
+    known.move_to_end(key)
+    while len(known) > _KNOWN_CONVOS:
+        known.popitem(last=False)

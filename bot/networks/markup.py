@@ -1,0 +1,183 @@
+"""Turn the HTML that fediverse servers send into the text its writer meant."""
+
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from typing import Final
+from urllib.parse import urlsplit
+
+# Elements that stand in paragraphs of their own, and those that only begin a new line.
+_PARAGRAPHS: Final = frozenset(
+    {"p", "blockquote", "pre", "ul", "ol", "table", "h1", "h2", "h3", "h4", "h5", "h6", "hr"}
+)
+_LINES: Final = frozenset({"div", "li", "tr", "dt", "dd"})
+_UNSEEN: Final = frozenset({"script", "style", "head", "title", "template", "noscript", "textarea", "svg", "math"})
+_VOID: Final = frozenset(
+    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+)
+# Comments and declarations: no server means anything by them, and the parser trips over broken ones.
+_DECLARATION: Final = re.compile(r"<!--.*?(?:-->|$)|<[!?][^>]*(?:>|$)", re.DOTALL)
+_BLANKS: Final = re.compile(r"[ \t\n\r\f]+")
+
+
+def html_to_text(html: str, mentions: Mapping[str, str] | None = None) -> str:
+    r"""Return the plain text of a status: paragraphs apart by a blank line, links whole, mentions as @names.
+
+    A link whose visible text was shortened becomes its address; one with words of its own keeps both. `mentions` maps
+    a link's address to the full acct ("alice@server") that is to stand there instead of the short name.
+
+    >>> html_to_text("<p>Hello &amp; welcome</p><p>one<br>two</p>")
+    'Hello & welcome\n\none\ntwo'
+    """
+    reader = _Reader(mentions or {})
+    reader.feed(_DECLARATION.sub("", html))
+    reader.close()
+    return reader.result()
+
+
+class _Link:
+    """A link being read: what is seen of it, and whether something was hidden."""
+
+    def __init__(self, href: str, names: set[str]) -> None:
+        self.href = href
+        self.names = names
+        self.seen = ""
+        self.whole = ""
+        self.shortened = False
+
+
+class _Reader(HTMLParser):
+    """Collect text; `_breaks` counts the line ends due before the next word."""
+
+    def __init__(self, mentions: Mapping[str, str]) -> None:
+        super().__init__(convert_charrefs=True)
+        self._mentions = mentions
+        self._out: list[str] = []
+        self._breaks = 0
+        self._space = False
+        self._unseen: list[str] = []
+        self._invisible: list[bool] = []
+        self._preformatted = 0
+        self._link: _Link | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = {name: value or "" for name, value in attrs}
+        names = set(attributes.get("class", "").split())
+        # Since 4.5 a quoting status repeats the quoted address in such an element, for servers without quotes.
+        if self._unseen or tag in _UNSEEN or "quote-inline" in names:
+            if tag not in _VOID:
+                self._unseen.append(tag)
+            return
+        if tag == "br":
+            self._end_line()
+        elif tag in _PARAGRAPHS:
+            self._breaks = max(self._breaks, 2)
+        elif tag in _LINES:
+            self._breaks = max(self._breaks, 1)
+        if tag == "pre":
+            self._preformatted += 1
+        elif tag == "span":
+            self._invisible.append("invisible" in names)
+            if self._link is not None and names & {"invisible", "ellipsis"}:
+                self._link.shortened = True
+        elif tag == "a":
+            self._close_link()
+            self._link = _Link(attributes.get("href", ""), names)
+        elif tag == "img" and "alt" in attributes:
+            self.handle_data(attributes["alt"])
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._unseen:
+            if tag in self._unseen:
+                while self._unseen.pop() != tag:
+                    pass
+            return
+        if tag == "a":
+            self._close_link()
+        elif tag == "span" and self._invisible:
+            self._invisible.pop()
+        elif tag in _PARAGRAPHS:
+            self._breaks = max(self._breaks, 2)
+        elif tag in _LINES:
+            self._breaks = max(self._breaks, 1)
+        if tag == "pre" and self._preformatted:
+            self._preformatted -= 1
+
+    def handle_data(self, data: str) -> None:
+        if self._unseen:
+            return
+        if self._link is not None:
+            self._link.whole += data
+            if not any(self._invisible):
+                self._link.seen += data
+        elif not any(self._invisible):
+            self._write(data)
+
+    def result(self) -> str:
+        """Return what was read, without blank ends."""
+        self._close_link()
+        return "".join(self._out).strip()
+
+    def _close_link(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            before, after = link.whole[:1].isspace(), link.whole[-1:].isspace()
+            self._write(f"{' ' if before else ''}{self._words_of(link)}{' ' if after else ''}")
+
+    def _words_of(self, link: _Link) -> str:
+        seen, whole = (_BLANKS.sub(" ", text).strip() for text in (link.seen, link.whole))
+        if link.href in self._mentions:
+            return "@" + self._mentions[link.href].removeprefix("@")
+        if "mention" in link.names or "hashtag" in link.names or whole[:1] in ("@", "#"):
+            return whole
+        if _scheme(link.href) not in ("http", "https"):
+            return whole
+        if not seen or link.shortened or seen.endswith("…") or _same_address(whole, link.href):
+            return link.href
+        return f"{whole} ({link.href})"
+
+    def _write(self, data: str) -> None:
+        if self._preformatted:
+            lines = data.replace("\r\n", "\n").split("\n")
+            for position, line in enumerate(lines):
+                if position:
+                    self._end_line()
+                self._append(line)
+            return
+        collapsed = _BLANKS.sub(" ", data)
+        if collapsed.startswith(" "):
+            self._space = True
+        self._append(collapsed.strip(" "))
+        if collapsed.endswith(" "):
+            self._space = True
+
+    def _append(self, words: str) -> None:
+        if not words:
+            return
+        if self._out and self._breaks:
+            self._out.append("\n" * self._breaks)
+        elif self._out and self._space:
+            self._out.append(" ")
+        self._breaks, self._space = 0, False
+        self._out.append(words)
+
+    def _end_line(self) -> None:
+        self._breaks += 1
+        self._space = False
+
+
+def _scheme(href: str) -> str:
+    """Return the scheme of an address, nothing for one that cannot be read."""
+    try:
+        return urlsplit(href).scheme
+    except ValueError:
+        return ""
+
+
+def _same_address(seen: str, href: str) -> bool:
+    """Tell whether the visible text is the address itself, give or take the scheme and a last slash."""
+
+    def bare(text: str) -> str:
+        return re.sub(r"^https?://(www\.)?", "", text.lower()).rstrip("/")
+
+    return bare(seen) == bare(href)

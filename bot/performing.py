@@ -1,0 +1,217 @@
+"""How each kind of delivery is performed and settled: speaking, and acting on somebody's behalf."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from bot.events import Events
+from bot.networks import FollowOrder, FollowOutcome, GrantInUse, Network, Say
+from bot.networks.errors import GRANT_LOST, PartlyDone, Refused
+from bot.outbox import Performed, Performer
+from handlers import consents, delivering, follows
+from storage import accounts, deliveries, grants
+from storage.budgets import Allowance
+from storage.deliveries import Promise
+from storage.records import Delivery, DeliveryKind, DeliveryState, Grant, NetworkName
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+Allowances = Mapping[NetworkName, tuple[Allowance, ...]]
+
+
+class Speaking(Performer):
+    """Bring a reply, a public post or a notice to its reader."""
+
+    def __init__(self, events: Events, allowances: Allowances) -> None:
+        self._events = events
+        self._allowances: Final = allowances
+
+    def budget(self, first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
+        """Draw on what the bot itself may say on the network."""
+        network = _network_of(first)
+        return f"say:{network}", self._allowances[network]
+
+    async def may_still(self, connection: "AsyncConnection", delivery: Delivery) -> str | None:
+        """Keep silent to those who said stop meanwhile; an answer is always allowed."""
+        if delivery.kind is DeliveryKind.NOTICE:
+            return await follows.may_still(connection, delivery)
+        return None
+
+    async def perform(self, due: list[Delivery]) -> Performed:
+        """Say it, looking first where an earlier attempt may have said it."""
+        (delivery,) = due
+        payload = json.loads(delivery.payload)
+        network = self._events.networks[_network_of(delivery)]
+        actor = payload["actor"]
+        uri = await network.say(
+            Say(
+                key=delivery.key,
+                actor=actor,
+                handle=payload["handle"],
+                text=payload["text"],
+                public=payload["public"],
+                thread=payload["thread"],
+                language=payload["language"],
+                again=delivery.attempts > 1,
+                first_at=delivery.first_at or 0,
+            )
+        )
+
+        async def settle(connection: "AsyncConnection") -> None:
+            now = self._events.clock()
+            await deliveries.settle(connection, delivery, DeliveryState.DONE, now, result=uri)
+            if delivery.kind is DeliveryKind.NOTICE and delivery.person_id is not None:
+                await accounts.count_unanswered(connection, delivery.person_id)
+            if payload["ack"]:
+                text = delivering.sent(self._events.catalogue.texts(payload["language"]))
+                await self._acknowledge(connection, delivery, payload, text)
+
+        return Performed(settle)
+
+    async def refused(self, connection: "AsyncConnection", delivery: Delivery, reason: str) -> None:
+        """Say publicly what to do when the answer to a public message could not be brought by DM."""
+        payload = json.loads(delivery.payload)
+        if payload["ack"]:
+            texts = self._events.catalogue.texts(payload["language"])
+            text = delivering.remedy(texts, _network_of(delivery), reason)
+            await self._acknowledge(connection, delivery, payload, text)
+
+    async def _acknowledge(
+        self, connection: "AsyncConnection", delivery: Delivery, payload: Mapping[str, Any], text: str
+    ) -> None:
+        await deliveries.promise(
+            connection,
+            [
+                Promise(
+                    kind=DeliveryKind.POST,
+                    key=f"{delivery.key}:ack",
+                    lane=delivery.lane,
+                    payload={**payload, "text": text, "public": True, "ack": False},
+                    network=delivery.network,
+                    person_id=delivery.person_id,
+                    account_id=delivery.account_id,
+                )
+            ],
+            self._events.clock(),
+        )
+
+
+class Acting(Performer):
+    """Follow, or cease to follow, on behalf of one account; its lane's lease is the lock of its grant."""
+
+    def __init__(self, events: Events, allowances: Allowances, batch: int) -> None:
+        self._events = events
+        self._allowances: Final = allowances
+        self.batch = batch
+
+    def budget(self, first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
+        """Draw on what may be done on behalf of this account."""
+        return f"follow:{first.account_id}", self._allowances[_network_of(first)]
+
+    async def may_still(self, connection: "AsyncConnection", delivery: Delivery) -> str | None:
+        """Check that both sides still want it."""
+        return await follows.may_still(connection, delivery)
+
+    async def perform(self, due: list[Delivery]) -> Performed:
+        """Ask the network with the grant's tokens; what was done counts, even when the rest could not be."""
+        first = due[0]
+        network = self._events.networks[_network_of(first)]
+        grant = await self._grant(first)
+        use = GrantInUse(
+            account_id=grant.account_id,
+            secret=self._events.world.keys.decrypt(grant.secret),
+            save=lambda secret: self._save(grant.id, secret),
+        )
+        orders = [_order(each) for each in due]
+        act = network.follow if first.kind is DeliveryKind.FOLLOW else network.unfollow
+        try:
+            outcomes: Sequence[FollowOutcome] = await act(use, orders)
+        except PartlyDone as partly:
+            done = partly.outcomes
+            if isinstance(partly.cause, Refused):
+                return Performed(self._settle(due, done, partly.cause.reason))
+            return Performed(self._settle(due, done, None), unavailable=partly.cause)  # type: ignore[arg-type]  # the other kind of NetworkError
+        return Performed(self._settle(due, outcomes, None))
+
+    def _settle(self, due: list[Delivery], outcomes: Sequence[FollowOutcome], refusal: str | None) -> Any:
+        async def settle(connection: "AsyncConnection") -> None:
+            now = self._events.clock()
+            for each, outcome in zip(due, outcomes, strict=False):
+                state = DeliveryState.REFUSED if outcome.state == "refused" else DeliveryState.DONE
+                reason = outcome.reason if outcome.state == "refused" else outcome.state
+                await deliveries.settle(connection, each, state, now, result=outcome.uri, reason=reason)
+            rest = due[len(outcomes) :]
+            for each in rest if refusal else ():
+                await deliveries.settle(connection, each, DeliveryState.REFUSED, now, reason=refusal)
+            if refusal is None:
+                for each in rest:
+                    await deliveries.postpone(connection, [each], each.due_at, performed=True)
+            if refusal == GRANT_LOST:
+                await self._lost(connection, due[0])
+            await self._batch_progress(connection, due)
+
+        return settle
+
+    async def refused(self, connection: "AsyncConnection", delivery: Delivery, reason: str) -> None:
+        """Tell the owner of a grant that has ended; finish the batch."""
+        if reason == GRANT_LOST:
+            await self._lost(connection, delivery)
+        await self._batch_progress(connection, [delivery])
+
+    async def _grant(self, delivery: Delivery) -> Grant:
+        async with self._events.database.reading() as connection:
+            grant = await grants.of_account(connection, str(delivery.account_id))
+        if grant is None:
+            raise Refused(GRANT_LOST, "there is no consent (any more)")
+        return grant
+
+    async def _save(self, grant_id: int, secret: str) -> None:
+        async with self._events.database.transaction() as connection:
+            await grants.save_secret(connection, grant_id, self._events.world.keys.encrypt(secret))
+
+    async def _lost(self, connection: "AsyncConnection", delivery: Delivery) -> None:
+        context = await self._events.context(connection, f"{delivery.key}:lost", str(delivery.account_id))
+        await consents.lost(context, str(delivery.account_id))
+        await self._events.promise_speeches(connection, context.speeches)
+
+    async def _batch_progress(self, connection: "AsyncConnection", due: list[Delivery]) -> None:
+        for batch_id in {each.batch_id for each in due if each.batch_id is not None}:
+            context = await self._events.context(connection, f"batch:{batch_id}:{due[0].id}", str(due[0].account_id))
+            await follows.batch_progress(context, batch_id)
+            await self._events.promise_speeches(connection, context.speeches)
+
+
+class Revoking(Performer):
+    """End a grant at its issuer."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    async def perform(self, due: list[Delivery]) -> Performed:
+        """Revoke; a grant that has ended already is fine."""
+        (delivery,) = due
+        network: Network = self._events.networks[_network_of(delivery)]
+        await network.revoke(self._events.world.keys.decrypt(json.loads(delivery.payload)["secret"].encode()))
+
+        async def settle(connection: "AsyncConnection") -> None:
+            await deliveries.settle(connection, delivery, DeliveryState.DONE, self._events.clock())
+
+        return Performed(settle)
+
+
+def _network_of(delivery: Delivery) -> NetworkName:
+    if delivery.network is None:
+        raise ValueError(f"Delivery {delivery.id} ({delivery.kind}) names no network.")
+    return delivery.network
+
+
+def _order(delivery: Delivery) -> FollowOrder:
+    payload = json.loads(delivery.payload)
+    return FollowOrder(
+        key=payload.get("rkey") or delivery.key,
+        actor=payload["actor"],
+        handle=payload["handle"],
+        uri=payload.get("uri"),
+        again=delivery.attempts > 1,
+    )

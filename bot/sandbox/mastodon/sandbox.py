@@ -1,0 +1,109 @@
+"""A small Mastodon server on one loopback port."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import httpx
+from starlette.applications import Starlette
+
+from bot.sandbox.faults import FaultMiddleware, Faults
+from bot.sandbox.mastodon import (
+    methods_accounts,
+    methods_instance,
+    methods_notifications,
+    methods_statuses,
+)
+from bot.sandbox.mastodon.api import Api
+from bot.sandbox.mastodon.discovery import Discovery
+from bot.sandbox.mastodon.idempotency import Idempotency
+from bot.sandbox.mastodon.limits import RateLimits
+from bot.sandbox.mastodon.oauth import OAuthServer
+from bot.sandbox.mastodon.oauth_web import OAuthPages
+from bot.sandbox.mastodon.people import MastodonPerson
+from bot.sandbox.mastodon.streaming import Streaming
+from bot.sandbox.mastodon.views import Views
+from bot.sandbox.mastodon.world import World
+from bot.sandbox.server import LoopbackServer
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+T = TypeVar("T")
+_METHODS = (
+    *methods_instance.METHODS,
+    *methods_accounts.METHODS,
+    *methods_statuses.METHODS,
+    *methods_notifications.METHODS,
+)
+
+
+class MastodonSandbox:
+    """Serve a small Mastodon and let a story act on it in process.
+
+    `journal` holds what came true, `faults` what is to go wrong; `limits` and `idempotency` may be changed at any time.
+    With a clock of its own a test should stay at or after the real present: Mastodon.py forgets a reset in the past.
+    """
+
+    def __init__(self, *, now: Callable[[], float] = time.time, rate_limits: bool = True, port: int = 0) -> None:
+        self._server = LoopbackServer(port=port)
+        self._http: httpx.AsyncClient | None = None
+        self.now = now
+        self.url = self._server.url
+        self.domain = self.url.removeprefix("http://")
+        self.faults = Faults()
+        self.world = World(now, self.url, self.domain)
+        self.journal = self.world.journal
+        self.views = Views(self.world)
+        self.oauth = OAuthServer(now)
+        self.limits = RateLimits(now, enabled=rate_limits)
+        self.idempotency = Idempotency(now)
+        self.streaming = Streaming(self)
+        self.world.listener = self.streaming
+        self.people: dict[str, MastodonPerson] = {}
+        routes = [
+            *self.streaming.routes(),
+            *OAuthPages(self).routes(),
+            *Discovery(self).routes(),
+            *Api(self, _METHODS).routes(),
+        ]
+        self.app: ASGIApp = FaultMiddleware(Starlette(routes=routes), self.faults)
+        self._server.app = self.app
+
+    async def __aenter__(self) -> Self:
+        await self._server.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.streaming.close()
+        if self._http is not None:
+            await self._http.aclose()
+        await self._server.stop()
+
+    def create_account(self, name: str, *, locked: bool = False, bot: bool = False) -> MastodonPerson:
+        """Open an account; ValueError for a name that is malformed or taken. `people` finds it by its actor URI."""
+        account = self.world.create_account(name, f"pw-{name}")
+        account.locked, account.bot = locked, bot
+        person = self.people[account.uri] = MastodonPerson(self, account)
+        return person
+
+    async def changed(self, predicate: Callable[[], T], timeout: float) -> T:  # noqa: ASYNC109  # a story says how long it waits
+        """Wait until the predicate is true, asking again at every entry of the journal; return what it returned.
+
+        Raises TimeoutError.
+        """
+        async with asyncio.timeout(timeout):
+            while not (value := predicate()):
+                await self.journal.entry()
+        return value
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """The one client with which people go out; made when first needed."""
+        if self._http is None:
+            self._http = httpx.AsyncClient(trust_env=False)
+        return self._http

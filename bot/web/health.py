@@ -1,0 +1,63 @@
+"""Tell machines how Reflock is: /healthz for whoever restarts it, /metrics for whoever watches it."""
+
+from dataclasses import asdict
+from typing import Final
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Gauge, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from bot.events import Events
+from storage import load
+
+_log = structlog.get_logger()
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
+# A reverse proxy on this machine speaks from loopback too, but says for whom.
+_PROXIED: Final = frozenset({"forwarded", "x-forwarded-for", "x-real-ip"})
+
+
+class HealthPages:
+    """Answer from the database: when it cannot be read, nothing works."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._registry = CollectorRegistry()
+        self._gauges = {
+            "waiting": Gauge("reflock_deliveries_waiting", "Promises that are due or to come", registry=self._registry),
+            "late_ms": Gauge(
+                "reflock_deliveries_late_milliseconds", "How long the oldest is overdue", registry=self._registry
+            ),
+            "failed": Gauge("reflock_messages_failed", "Messages whose handler crashed", registry=self._registry),
+            "persons": Gauge("reflock_persons", "Persons known", registry=self._registry),
+        }
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [Route("/healthz", self.health), Route("/metrics", self.metrics)]
+
+    async def health(self, _request: Request) -> Response:
+        """Say whether the database answers; 503 when it does not."""
+        try:
+            await self._load()
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            _log.error("the database does not answer", error=type(error).__name__)
+            return JSONResponse({"status": "the database does not answer"}, 503)
+        return JSONResponse({"status": "ok"})
+
+    async def metrics(self, request: Request) -> Response:
+        """Give the measurements in Prometheus' format, to this machine only."""
+        host = request.client.host if request.client else ""
+        if host not in _LOOPBACK or not _PROXIED.isdisjoint(request.headers.keys()):
+            return PlainTextResponse("Only for this machine.\n", 403)
+        for name, value in asdict(await self._load()).items():
+            self._gauges[name].set(value)
+        body = generate_latest(self._registry) + generate_latest(REGISTRY)
+        return Response(body, headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def _load(self) -> load.Load:
+        async with self._events.database.reading() as connection:
+            return await load.measure(connection, self._events.clock())

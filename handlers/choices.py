@@ -1,0 +1,130 @@
+"""skip, restore, why: what somebody chose about single contacts, and why a contact stands as it does."""
+
+from handlers.batches import explain_state
+from handlers.contacts import selected
+from handlers.context import Context
+from handlers.matching import NETWORKS, Contact, contacts
+from handlers.names import name_of, x_name
+from handlers.routing import command
+from handlers.texts import N_
+from handlers.words import Selection, XHandle
+from storage import claims, decisions, deliveries, grants, links
+from storage.records import Choice, DeliveryKind, Evidence
+from storage.tables import delivery
+
+
+@command(
+    "skip", N_("Leave contacts out: not followed, not mentioned again"), fr=("ignorer", "passer"), example="skip 3"
+)
+async def skip(ctx: Context, who: Selection) -> str | None:
+    """Leave contacts out, and cancel what was promised about them."""
+    chosen, problem = await selected(ctx, await contacts(ctx), who)
+    if who.everything:
+        return ctx.text("To leave out everybody is to follow nobody, and I follow nobody unless you say so.")
+    if not chosen:
+        return problem
+    ids = [each.person_id for each in chosen]
+    await decisions.decide(ctx.connection, ctx.person.id, ids, Choice.SKIP, ctx.now)
+    cancelled = await deliveries.cancel(
+        ctx.connection,
+        ctx.now,
+        delivery.c.person_id == ctx.person.id,
+        delivery.c.kind == DeliveryKind.FOLLOW.value,
+        delivery.c.contact_id.in_(ids),
+    )
+    lines = [problem] if problem else []
+    lines.append(ctx.text("Left out: {names}. restore brings them back.", names=_names(ctx, chosen)))
+    if cancelled:
+        lines.append(ctx.plural("{n} follow to come is cancelled.", "{n} follows to come are cancelled.", cancelled))
+    return "\n".join(lines)
+
+
+@command("restore", N_("Bring contacts back that were left out"), fr=("rétablir", "retablir"), example="restore 3")
+async def restore(ctx: Context, who: Selection) -> str | None:
+    """Forget that contacts were left out."""
+    found = await contacts(ctx)
+    chosen, problem = (found, None) if who.everything else await selected(ctx, found, who)
+    skipped = [each for each in chosen if each.choice is Choice.SKIP]
+    lines = [problem] if problem else []
+    if skipped:
+        await decisions.withdraw(ctx.connection, ctx.person.id, [each.person_id for each in skipped])
+        lines.append(ctx.text("Back in the list: {names}.", names=_names(ctx, skipped)))
+    elif not problem:
+        lines.append(ctx.text("None of them was left out, so nothing changed."))
+    return "\n".join(lines)
+
+
+def _names(ctx: Context, chosen: list[Contact]) -> str:
+    most = 20
+    names = [name_of(ctx.account.network, each.native[0]) for each in chosen[:most]]
+    return ctx.texts.listing([*names, "…"] if len(chosen) > most else names)
+
+
+@command(
+    "why",
+    N_("Explain why a contact is shown, or not, and followed, or not"),
+    fr=("pourquoi",),
+    example="why old_handle",
+)
+async def why(ctx: Context, handle: XHandle) -> str | None:
+    """Explain one contact: the evidence, the lists, what was chosen, and what came of it on each network."""
+    contact = next((each for each in await contacts(ctx) if each.x_handle == handle), None)
+    return await _shown(ctx, contact) if contact else await _not_shown(ctx, handle)
+
+
+async def _shown(ctx: Context, contact: Contact) -> str:
+    reader = ctx.account.network
+    lines = [
+        ctx.text(
+            "{x} is here as {accounts}, and in the list of people you followed on X.",
+            x=x_name(contact.x_handle, reader),
+            accounts=ctx.texts.listing([name_of(reader, each) for each in contact.accounts]),
+        )
+    ]
+    if contact.evidence < Evidence.POST:
+        lines.append(ctx.text("Their archive says so, which is no proof: I follow them only if you choose them."))
+    elif contact.by_id:
+        lines.append(ctx.text("They have proved that the account on X was theirs."))
+    else:
+        lines.append(
+            ctx.text("They have proved the handle, but handles change hands: I follow them only if you choose them.")
+        )
+    if contact.mutual:
+        lines.append(ctx.text("They followed you back there."))
+    if contact.choice is Choice.SKIP:
+        lines.append(ctx.text("You left them out: restore changes it."))
+    granted = {grant.network for grant in await grants.active(ctx.connection, ctx.person.id)}
+    for network in sorted(contact.networks):
+        known = [each for each in contact.follows if each.network is network]
+        if known:
+            lines += [explain_state(ctx, each) for each in known]
+        elif network not in granted:
+            lines.append(
+                ctx.text("On {network} I have no consent of yours: connect gives it.", network=NETWORKS[network])
+            )
+        elif contact.choice is not Choice.SKIP:
+            lines.append(
+                ctx.text("On {network} nobody asked me to follow them yet: follow does.", network=NETWORKS[network])
+            )
+    return "\n".join(lines)
+
+
+async def _not_shown(ctx: Context, handle: str) -> str:
+    """Explain a missing contact without telling whether somebody hides."""
+    own = await links.own(ctx.connection, ctx.person.id)
+    x = x_name(handle, ctx.account.network)
+    if not len(own.following):
+        return ctx.text("I do not know yet whom you followed on X. Hand your list over with: import")
+    if any(each.x_handle == handle for each in await claims.of_person(ctx.connection, ctx.person.id)):
+        return ctx.text("{x} is you: you are not a contact of your own.", x=x)
+    if links.hold(own.following, ctx.world.keys.of_handles([handle])).any():
+        return ctx.text(
+            "{x} is in your list, but nobody has proved here yet to have been {x} and lets you see it. I tell you when "
+            "that changes.",
+            x=x,
+        )
+    return ctx.text(
+        "I know of nobody in your list who has shown to have been {x} on X. An archive holds numbers instead of "
+        "handles, so I cannot tell whether {x} is in it; if so, I tell you as soon as they arrive.",
+        x=x,
+    )

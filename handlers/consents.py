@@ -1,0 +1,357 @@
+"""Ask for the consent to follow on somebody's behalf, take it in, and give it back."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import quote, urlsplit
+
+from handlers import contests, follows
+from handlers.context import Context
+from handlers.names import plain_name
+from handlers.routing import Answer, command
+from handlers.texts import N_, Texts
+from handlers.words import Rest
+from storage import accounts, claims, codes, deliveries, grants, merging, questions
+from storage.codes import Purpose
+from storage.deliveries import Promise
+from storage.keys import LostSecretError, new_token
+from storage.records import Account, DeliveryKind, Grant, GrantState, NetworkName, Question
+from storage.tables import delivery
+
+CODE_QUESTION: Final = "consent_code"
+NAMES: Final[Mapping[NetworkName, str]] = {NetworkName.BLUESKY: "Bluesky", NetworkName.MASTODON: "Mastodon"}
+
+# What Mastodon shows to be pasted: Doorkeeper's token, 43 letters of base64url; other servers' are shorter. A server's
+# name always has a dot in it, so the two cannot be confused.
+_CODE: Final = re.compile(r"[A-Za-z0-9_-]{16,512}")
+
+_PROBLEMS: Final[Mapping[str, str]] = {
+    "consent_refused": N_(
+        "No consent was given there, or it came from another account than the one that was asked. Nothing has changed. "
+        "To try again, send me: connect"
+    ),
+    "consent_expired": N_(
+        "That consent has expired or is used up: it has to be given within half an hour, and works once. For a new one, "
+        "send me: connect"
+    ),
+    "consent_unknown": N_("I did not ask for this consent, or it is long over. For a new one, send me: connect"),
+    "wrong_account": N_(
+        "You were signed in there with another account than the one that was asked, so I did not take the consent. "
+        "Sign in there with the right account, then send me: connect"
+    ),
+    "other_browser": N_(
+        "This consent was begun in another browser, so I did not take it: somebody may have sent you their own link. If "
+        "it was yours, send me connect and stay in one browser."
+    ),
+    "server_name": N_("That is not the name of a server. Write just the name, for example: connect mastodon.social"),
+    "gone": N_("There is no account of that name on Bluesky. Check the spelling, for example: alice.bsky.social"),
+    "no_mastodon_api": N_(
+        "That server does not let me ask for consent: it does not speak the language that Mastodon's apps use."
+    ),
+    "forbidden": N_(
+        "That address is not one that I may ask. Write just the server's name, for example: mastodon.social"
+    ),
+    "unreachable": N_("That server does not answer. Is its name right? Otherwise try again later, with: connect"),
+    "no_web_address": N_(
+        "To ask Bluesky for your consent I need a web address of my own, and my operator has not given me one yet."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A consent that was just given.
+
+    `account_id` asked for it (None: it was asked for the person at large), `actor` gave it. `secret` is the JSON of
+    the tokens. A server may grant less than was asked: `may_follow`, `may_undo`.
+    """
+
+    person_id: int
+    account_id: str | None
+    network: NetworkName
+    actor: str
+    handle: str
+    issuer: str
+    scope: str
+    secret: str
+    may_follow: bool
+    may_undo: bool
+
+
+@command(
+    "connect",
+    N_("Let me follow on your behalf (you consent on your own server; I never see a password)"),
+    fr=("connecter", "autoriser"),
+    example="connect mastodon.social",
+)
+async def connect(ctx: Context, server_or_handle: Rest | None = None) -> str:
+    """Send the person where consent is given: through a one-time page or, without a web address, by a code."""
+    where = (server_or_handle or "").strip()
+    link = await link_for(ctx)
+    if link is not None:
+        return ctx.text(
+            "Open this page to let me follow on your behalf. You consent on your own server, and can take it back at "
+            "any time (send: disconnect). The link is for you alone, works once and expires in {time}:\n{link}",
+            link=f"{link}?where={quote(where)}" if where else link,
+            time=ctx.texts.span(ctx.settings.link_lifetime),
+        )
+    if _CODE.fullmatch(where):
+        return await _finish(ctx, where)
+    server = _server_meant(ctx, where)
+    if server is None:
+        return ctx.text(
+            "To ask Bluesky for your consent I need a web address of my own, and my operator has not given me one yet. "
+            "For Mastodon it works: send me connect and the name of your server, for example: connect mastodon.social"
+        )
+    await _promise(ctx, {"step": "begin", "network": NetworkName.MASTODON.value, "server": server})
+    return ctx.text("I am asking {server} for its consent page; its address comes next.", server=_quoted(server))
+
+
+async def link_for(ctx: Context) -> str | None:
+    """Make a fresh one-time link to the consent page; None where Reflock has no web address."""
+    if ctx.settings.public_url is None:
+        return None
+    token = new_token()
+    await codes.issue(
+        ctx.connection,
+        ctx.world.keys,
+        token,
+        Purpose.CONNECT,
+        person_id=ctx.person.id,
+        account_id=ctx.account.id,
+        now=ctx.now,
+        lifetime=ctx.settings.link_lifetime,
+    )
+    return f"{ctx.settings.public_url}/connect/{token}"
+
+
+async def begun(ctx: Context, url: str) -> str:
+    """Give the address of the server's consent page, and wait for the code that it shows."""
+    expires_at = ctx.now + ctx.settings.question_lifetime
+    await questions.ask(ctx.connection, ctx.account.id, CODE_QUESTION, {}, expires_at)
+    return ctx.text(
+        "Open this page and allow Reflock to follow on your behalf. It then shows a code: send me that code within "
+        "{time}.\n{url}",
+        url=url,
+        time=ctx.texts.span(ctx.settings.question_lifetime),
+    )
+
+
+async def code_answer(ctx: Context, _question: Question, words: str) -> str | None:
+    """Take the code that a consent page showed; anything else is no answer."""
+    # Punctuation was taken off the words, but a code may begin or end with a dash or an underscore.
+    pasted = [word for word in (ctx.heard.text if ctx.heard else words).split() if _CODE.fullmatch(word)]
+    return await _finish(ctx, pasted[0]) if len(pasted) == 1 else None
+
+
+ANSWERS: Final[Mapping[str, Answer]] = {CODE_QUESTION: code_answer}
+
+
+async def _finish(ctx: Context, code: str) -> str:
+    await questions.drop(ctx.connection, ctx.account.id)
+    # The code is as good as a password until it is used, so it is not written down in clear.
+    await _promise(ctx, {"step": "finish", "code": ctx.world.keys.encrypt(code).decode("ascii")})
+    return ctx.text("Thank you. I am handing the code to your server.")
+
+
+async def _promise(ctx: Context, payload: Mapping[str, str]) -> None:
+    promise = Promise(
+        kind=DeliveryKind.CONSENT,
+        key=f"{ctx.about}:consent",
+        lane=deliveries.say_lane(ctx.account.id),
+        payload=payload,
+        network=NetworkName.MASTODON,
+        person_id=ctx.person.id,
+        account_id=ctx.account.id,
+    )
+    await deliveries.promise(ctx.connection, [promise], ctx.now)
+
+
+def _server_meant(ctx: Context, where: str) -> str | None:
+    """Return the Mastodon-API server that is meant; None for Bluesky."""
+    word = where.lower().lstrip("@")
+    if word in ("", "mastodon"):
+        if ctx.account.network is NetworkName.BLUESKY:
+            return None
+        _, _, host = ctx.account.handle.lstrip("@").partition("@")
+        return host or urlsplit(ctx.account.id).netloc
+    on_bluesky = word == "bluesky" or word.startswith("did:") or word.endswith((".bsky.social", "bsky.app"))
+    is_own = ctx.account.network is NetworkName.BLUESKY and word == ctx.account.handle.lower().lstrip("@")
+    return None if on_bluesky or is_own else where
+
+
+def _quoted(server: str) -> str:
+    """Return a typed server so that nobody is addressed by it."""
+    return server.rpartition("@")[2][:80]
+
+
+async def granted(ctx: Context, granted: Granted) -> str:
+    """Take a consent in, from the web or by a code; say what may happen now, or what is missing."""
+    account = await _proved(ctx, granted)
+    name = plain_name(account)
+    if not granted.may_follow:
+        await _promise_revoke(ctx, account, ctx.world.keys.encrypt(granted.secret))
+        return ctx.text(
+            "You allowed me less than I need for {account}: the right to follow is missing, so I gave the rest back. To "
+            "try again, send me connect and leave the box for follows ticked.",
+            account=name,
+        )
+    before = await grants.of_account(ctx.connection, account.id)
+    if before is not None and _access(ctx, before.secret) not in (None, json.loads(granted.secret).get("access")):
+        await _promise_revoke(ctx, account, before.secret)
+    await grants.keep(
+        ctx.connection,
+        ctx.world.keys,
+        person_id=ctx.person.id,
+        account_id=account.id,
+        network=granted.network,
+        issuer=granted.issuer,
+        scope=granted.scope,
+        secret=granted.secret,
+        now=ctx.now,
+    )
+    lines = [ctx.text("Thank you: from now on I may follow as {account}, and nothing else.", account=name)]
+    if not granted.may_undo:
+        lines.append(ctx.text("You did not allow me to unfollow, so undo will not work there."))
+    what_now = await follows.consented(ctx)
+    lines.append(what_now or ctx.text("I follow only when you say so (follow, auto on). To end it: disconnect."))
+    return "\n".join(lines)
+
+
+async def _proved(ctx: Context, granted: Granted) -> Account:
+    """Return the account that consented; by consenting it has shown that it belongs to the person."""
+    handle = granted.handle or granted.actor
+    known = await accounts.get(ctx.connection, granted.actor)
+    account, owner = await accounts.meet(
+        ctx.connection, granted.network, granted.actor, granted.handle or (known.handle if known else handle), ctx.now
+    )
+    if owner.id != ctx.person.id:
+        ctx.person, freed = await merging.merge(ctx.connection, owner, ctx.person, ctx.now)
+        ctx.account = await accounts.get(ctx.connection, ctx.account.id) or ctx.account
+        account = await accounts.get(ctx.connection, granted.actor) or account
+        await contests.announce(ctx, [*freed, *await claims.of_person(ctx.connection, ctx.person.id)])
+        await contests.tell_each(ctx, freed, contests.FREE)
+    return account
+
+
+def _access(ctx: Context, secret: bytes) -> str | None:
+    """Return the access token inside an encrypted secret; None when there is none to be read."""
+    try:
+        return str(json.loads(ctx.world.keys.decrypt(secret))["access"])
+    except (LostSecretError, KeyError, ValueError):
+        return None
+
+
+async def lost(ctx: Context, account_id: str) -> None:
+    """Note that an issuer has ended a consent, and tell the person, once, how to give it anew."""
+    grant = await grants.of_account(ctx.connection, account_id)
+    if grant is None or grant.state is not GrantState.ACTIVE:
+        return
+    await grants.set_state(ctx.connection, grant, GrantState.LOST)
+    waiting = await _cancel_follows(ctx, account_id)
+    account = await accounts.get(ctx.connection, account_id)
+    if account is None:
+        return
+    gone = account
+
+    def say(texts: Texts, _reader: Account) -> str:
+        lines = [
+            texts.text(
+                N_("{network} no longer lets me follow as {account}: my permission there has ended."),
+                network=NAMES[gone.network],
+                account=plain_name(gone),
+            )
+        ]
+        if waiting:
+            lines.append(texts.plural("{n} follow was still to come.", "{n} follows were still to come.", waiting))
+        lines.append(texts.text(N_("To give it anew, send me: connect. To leave it at that, do nothing.")))
+        return "\n".join(lines)
+
+    await contests.tell_person(ctx, grant.person_id, say)
+
+
+@command(
+    "disconnect",
+    N_("Take your consent back: I follow nobody for you any more"),
+    fr=("déconnecter", "deconnecter"),
+    example="disconnect mastodon",
+)
+async def disconnect(ctx: Context, network: Literal["bluesky", "mastodon"] | None = None) -> str:
+    """End consents at once here, and promise to end them at their issuers."""
+    held = [
+        grant
+        for grant in await grants.of_person(ctx.connection, ctx.person.id)
+        if grant.state is not GrantState.ENDED and network in (None, grant.network.value)
+    ]
+    if not held:
+        if network is None:
+            return ctx.text("You have given me no consent to follow for you, so there is nothing to end.")
+        return ctx.text(
+            "You have given me no consent on {network}, so there is nothing to end there.",
+            network=NAMES[NetworkName(network)],
+        )
+    waiting, names = 0, []
+    for grant in held:
+        account = await accounts.get(ctx.connection, grant.account_id)
+        waiting += await _cancel_follows(ctx, grant.account_id)
+        if account is not None:
+            names.append(plain_name(account))
+            await _promise_revoke(ctx, account, grant.secret, grant)
+        await grants.set_state(ctx.connection, grant, GrantState.ENDED)
+    lines = [
+        ctx.text(
+            "Done: I no longer follow as {accounts}, and I give the permission back there too.",
+            accounts=ctx.texts.listing(names),
+        )
+    ]
+    if waiting:
+        lines.append(
+            ctx.plural("{n} follow still to come is cancelled.", "{n} follows still to come are cancelled.", waiting)
+        )
+    lines.append(ctx.text("What was followed stays followed. To begin again, send me: connect"))
+    return "\n".join(lines)
+
+
+async def _cancel_follows(ctx: Context, account_id: str) -> int:
+    """Cancel what was still to be done as an account; return how many follows that were."""
+    mine = delivery.c.account_id == account_id
+    await deliveries.cancel(ctx.connection, ctx.now, mine, delivery.c.kind == DeliveryKind.UNFOLLOW.value)
+    return await deliveries.cancel(ctx.connection, ctx.now, mine, delivery.c.kind == DeliveryKind.FOLLOW.value)
+
+
+async def _promise_revoke(ctx: Context, account: Account, secret: bytes, grant: Grant | None = None) -> None:
+    """Promise to end a consent at its issuer; the encrypted secret goes with the promise, because ours is erased."""
+    moment = f"{grant.id}:{grant.created_at}" if grant else ctx.about
+    promise = Promise(
+        kind=DeliveryKind.REVOKE,
+        key=f"revoke:{account.id}:{moment}",
+        lane=deliveries.act_lane(account.id),
+        payload={"secret": secret.decode("ascii")},
+        network=account.network,
+        person_id=ctx.person.id,
+        account_id=account.id,
+    )
+    await deliveries.promise(ctx.connection, [promise], ctx.now)
+
+
+async def refused(ctx: Context, reason: str) -> str:
+    """Say why a consent that was asked for by DM did not come about, and what to do."""
+    if reason == "consent_expired":  # most often a code that was not copied whole: it may be sent again
+        await questions.ask(ctx.connection, ctx.account.id, CODE_QUESTION, {}, ctx.now + ctx.settings.question_lifetime)
+        return ctx.text(
+            "Your server does not take that code: it is mistyped, used, or too old. Copy it once more, whole, and send "
+            "it to me; or begin again with: connect"
+        )
+    return problem(ctx.texts, reason)
+
+
+def problem(texts: Texts, reason: str) -> str:
+    """Say why a consent did not come about, and what to do; `reason` is that of the refusal."""
+    known = _PROBLEMS.get(reason)
+    if known is not None:
+        return texts.text(known)
+    return texts.text(
+        N_("The server did not take my request for consent ({reason}). Try again later, with: connect"), reason=reason
+    )

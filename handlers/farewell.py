@@ -1,0 +1,43 @@
+"""The ready-made post for X: a goodbye that says where somebody is now and, with a code in it, the proof."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from handlers.names import plain_name
+from handlers.texts import N_, Texts
+from storage.records import Account, NetworkName
+
+# X counts to 280; characters in these ranges weigh 1, all others 2, and an address 23 (docs.x.com, "Counting
+# characters"; twitter-text's configuration v3).
+MOST: Final = 280
+_LIGHT: Final = ((0x0000, 0x10FF), (0x2000, 0x200D), (0x2010, 0x201F), (0x2032, 0x2037))
+_ADDRESS: Final = re.compile(r"(?:https?://)?[\w-]+(?:\.[\w-]+)+(?:/\S*)?")
+_ADDRESS_WEIGHT: Final = 23
+
+_NETWORKS: Final = {NetworkName.BLUESKY: "Bluesky", NetworkName.MASTODON: "Mastodon"}
+
+
+def weight(text: str) -> int:
+    """Return the most that X may count for a text: what looks like an address counts as one, or longer if it is."""
+    found = _ADDRESS.findall(text)
+    rest = _ADDRESS.sub("", text)
+    return sum(max(_ADDRESS_WEIGHT, len(each)) for each in found) + sum(_weight(letter) for letter in rest)
+
+
+def farewell(texts: Texts, accounts: Sequence[Account], code: str | None = None) -> str:
+    """Write the post: as many of the accounts as fit in, the first one first, and the code (if any) as plain text."""
+    for count in range(len(accounts), 0, -1):
+        places = texts.listing([f"{plain_name(each)} ({_NETWORKS[each.network]})" for each in accounts[:count]])
+        post = texts.text(N_("From now on you will find me at {places}. Come along! #eXit"), places=places)
+        if weight(whole := _with(post, code)) <= MOST:
+            return whole
+    return _with(texts.text(N_("I am making my #eXit: look for me on Bluesky and Mastodon. Come along!")), code)
+
+
+def _with(post: str, code: str | None) -> str:
+    return f"{post} {code}" if code else post
+
+
+def _weight(letter: str) -> int:
+    return 1 if any(first <= ord(letter) <= last for first, last in _LIGHT) else 2

@@ -1,0 +1,269 @@
+"""follow, auto, undo: a preview, a yes, and then it goes, on every network for which there is a consent."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from handlers.batches import batch_progress, may_still, undo_done
+from handlers.contacts import nobody_yet, not_open_yet, selected
+from handlers.context import Context
+from handlers.following import Plan, plan, promise_steps, time_for
+from handlers.matching import NETWORKS, Contact, contacts
+from handlers.names import name_of
+from handlers.routing import Answer, command
+from handlers.texts import N_
+from handlers.words import Selection, WordError, toggle
+from storage import accounts, decisions, deliveries, follows, grants, questions
+from storage.records import Choice, DeliveryKind, Question
+from storage.tables import delivery
+
+__all__ = ["ANSWERS", "auto", "batch_progress", "consented", "follow", "may_still", "progress", "undo"]
+
+_FOLLOW: Final = "follow"
+_UNDO: Final = "undo"
+_EVERYTHING: Final = Selection(everything=True)
+_NAMED: Final = 5
+
+
+@command(
+    "follow",
+    N_("Follow the people who are here, on your behalf: first a preview, then your yes"),
+    fr=("suivre", "suis"),
+    example="follow 1 3 5-9",
+)
+async def follow(ctx: Context, who: Selection = _EVERYTHING) -> str | None:
+    """Show what would be followed, and ask."""
+    if (closed := not_open_yet(ctx)) is not None:
+        return closed
+    found = await contacts(ctx)
+    if not found:
+        return await nobody_yet(ctx)
+    if who.everything:
+        chosen = [each for each in found if each.sure and each.choice is not Choice.SKIP]
+        unsure = [each for each in found if not each.sure and each.choice is None]
+        problem = None
+    else:
+        chosen, problem = await selected(ctx, found, who)
+        unsure = []
+    planned = await plan(ctx, chosen, retry=True)
+    lines = [problem] if problem else []
+    lines += await _preview(ctx, planned)
+    if unsure:
+        lines.append(
+            ctx.plural(
+                "{n} more is less sure, so all leaves it out: choose it by number, as contacts shows it.",
+                "{n} more are less sure, so all leaves them out: choose them by number, as contacts shows them.",
+                len(unsure),
+            )
+        )
+    if planned.steps or planned.unreached:
+        wanted = [each.person_id for each in (*planned.contacts, *planned.unreached)]
+        expires_at = ctx.now + ctx.settings.question_lifetime
+        await questions.ask(ctx.connection, ctx.account.id, _FOLLOW, {"contacts": wanted}, expires_at)
+        lines.append(ctx.text("Shall I? Answer yes or no."))
+    return "\n".join(lines)
+
+
+async def _preview(ctx: Context, planned: Plan) -> list[str]:
+    lines = []
+    for network in sorted(planned.granted):
+        if not (steps := planned.on(network)):
+            continue
+        lines.append(
+            ctx.plural(
+                "I would follow {n} account for you on {network}: {names}.",
+                "I would follow {n} accounts for you on {network}, mutuals first: {names}.",
+                len(steps),
+                network=NETWORKS[network],
+                names=_names(ctx, [step.contact for step in steps], len(steps)),
+            )
+        )
+    if planned.steps:
+        lines.append(_how_long(ctx, await time_for(ctx, planned.steps)))
+    if planned.standing:
+        lines.append(
+            ctx.plural(
+                "{n} of them is followed already, or will be.",
+                "{n} of them are followed already, or will be.",
+                len(planned.standing),
+            )
+        )
+    if planned.unreached:
+        networks = sorted({network for each in planned.unreached for network in each.networks})
+        lines.append(
+            ctx.plural(
+                "{n} is on {networks}, where I have no consent of yours yet.",
+                "{n} are on {networks}, where I have no consent of yours yet.",
+                len(planned.unreached),
+                networks=ctx.texts.listing([NETWORKS[network] for network in networks]),
+            )
+        )
+        lines.append(await _how_to_consent(ctx))
+    return lines
+
+
+def _names(ctx: Context, named: Sequence[Contact], n: int) -> str:
+    reader = ctx.account.network
+    names = [name_of(reader, each.native[0]) for each in named[:_NAMED]]
+    if n > _NAMED:
+        return ctx.plural("{names} and {n} more", "{names} and {n} more", n - _NAMED, names=", ".join(names))
+    return ctx.texts.listing(names)
+
+
+def _how_long(ctx: Context, wait: int) -> str:
+    if wait < 60_000:
+        return ctx.text("That takes less than a minute.")
+    return ctx.text(
+        "At a pace that the networks accept it takes about {time}, and goes on by itself.", time=ctx.texts.span(wait)
+    )
+
+
+async def _how_to_consent(ctx: Context) -> str:
+    from handlers import consents  # a consent, once given, comes back here
+
+    link = await consents.link_for(ctx)
+    if link is None:
+        return ctx.text("To give it, send me: connect")
+    return ctx.text("Give it here, and nothing more is needed: {link}", link=link)
+
+
+async def _follow_answered(ctx: Context, question: Question, words: str) -> str | None:
+    agreed = _agreed(words)
+    if agreed is None:
+        return None
+    await questions.drop(ctx.connection, ctx.account.id)
+    if not agreed:
+        return ctx.text("Good, I follow nobody. contacts shows the list, and follow 1 3 follows some of it.")
+    wanted = set(json.loads(question.data)["contacts"])
+    chosen = [each for each in await contacts(ctx) if each.person_id in wanted]
+    if not chosen:
+        return ctx.text("Those people are not here any more, so there is nobody to follow.")
+    await decisions.decide(ctx.connection, ctx.person.id, [each.person_id for each in chosen], Choice.FOLLOW, ctx.now)
+    planned = await plan(ctx, chosen, retry=True)
+    lines = []
+    if planned.steps:
+        await promise_steps(ctx, planned.steps, follows.CHOSEN)
+        lines += [_begun(ctx, planned), _how_long(ctx, await time_for(ctx))]
+        lines.append(ctx.text("I tell you when it is done; undo takes it back."))
+    if planned.unreached:
+        lines.append(
+            ctx.plural(
+                "I keep in mind that you want to follow {n} more: as soon as I have your consent, I do.",
+                "I keep in mind that you want to follow {n} more: as soon as I have your consent, I do.",
+                len(planned.unreached),
+            )
+        )
+        lines.append(await _how_to_consent(ctx))
+    return "\n".join(lines) or ctx.text("They are all followed already, so there is nothing to do.")
+
+
+def _begun(ctx: Context, planned: Plan) -> str:
+    return ctx.plural(
+        "Here we go: I follow {n} account for you.", "Here we go: I follow {n} accounts for you.", len(planned.steps)
+    )
+
+
+def _agreed(words: str) -> bool | None:
+    try:
+        return toggle(words)
+    except WordError:
+        return None
+
+
+async def consented(ctx: Context) -> str | None:
+    """Make the follows that were decided while the consent for them was missing; None when there are none."""
+    if not_open_yet(ctx) is not None:
+        return None
+    chosen = [each for each in await contacts(ctx) if each.choice is Choice.FOLLOW]
+    planned = await plan(ctx, chosen, retry=False)
+    if not planned.steps:
+        return None
+    await promise_steps(ctx, planned.steps, follows.CHOSEN)
+    return "\n".join([_begun(ctx, planned), _how_long(ctx, await time_for(ctx))])
+
+
+@command("auto", N_("Follow proved newcomers by itself, or not"), fr=("automatique",), example="auto on")
+async def auto(ctx: Context, on: bool | None = None) -> str | None:
+    """Remember whether newcomers are followed without asking."""
+    if on is None:
+        return ctx.text(
+            "auto is on: I follow proved newcomers at once. auto off ends it."
+            if ctx.person.auto
+            else "auto is off: I follow nobody unless you say so. auto on lets me follow proved newcomers at once."
+        )
+    before = ctx.person.auto
+    await accounts.change(ctx.connection, ctx.person.id, auto=on)
+    if not on:
+        if not before:
+            return ctx.text("auto is off already: I follow nobody unless you say so.")
+        return ctx.text("auto is off now: I tell you of newcomers, and follow them only when you say so.")
+    lines = [
+        ctx.text("auto is on already: I follow proved newcomers at once, and tell you.")
+        if before
+        else ctx.text("auto is on now: I follow proved newcomers at once, and tell you. undo takes the last ones back.")
+    ]
+    if not await grants.active(ctx.connection, ctx.person.id):
+        lines += [ctx.text("For that I need your consent."), await _how_to_consent(ctx)]
+    return "\n".join(lines)
+
+
+@command("undo", N_("Take the last follows back, all of them"), fr=("annuler-tout", "défaire", "defaire"))
+async def undo(ctx: Context) -> str | None:
+    """Ask before the last batch is taken back."""
+    batch = await follows.last_batch(ctx.connection, ctx.person.id)
+    made = await follows.of_batch(ctx.connection, batch.id) if batch else []
+    coming, done = sum(each.pending for each in made), sum(each.to_undo for each in made)
+    if batch is None or not coming + done:
+        return ctx.text("There is nothing to undo: no follow that I made for you still stands.")
+    expires_at = ctx.now + ctx.settings.question_lifetime
+    await questions.ask(ctx.connection, ctx.account.id, _UNDO, {"batch": batch.id}, expires_at)
+    lines = [ctx.text("The last follows are those of {moment}.", moment=ctx.texts.moment(batch.created_at))]
+    if done:
+        lines.append(
+            ctx.plural("{n} account that I followed I unfollow.", "{n} accounts that I followed I unfollow.", done)
+        )
+    if coming:
+        lines.append(ctx.plural("{n} follow to come is cancelled.", "{n} follows to come are cancelled.", coming))
+    lines.append(ctx.text("Whom you followed before stays followed. Shall I? Answer yes or no."))
+    return "\n".join(lines)
+
+
+async def _undo_answered(ctx: Context, question: Question, words: str) -> str | None:
+    agreed = _agreed(words)
+    if agreed is None:
+        return None
+    await questions.drop(ctx.connection, ctx.account.id)
+    if not agreed:
+        return ctx.text("Good, everything stays as it is.")
+    batch_id = json.loads(question.data)["batch"]
+    batch = await follows.lock_batch(ctx.connection, batch_id)
+    if batch is None or batch.person_id != ctx.person.id or batch.undone_at is not None:
+        return ctx.text("That was undone already.")
+    made = await follows.of_batch(ctx.connection, batch_id)
+    await follows.mark_undone(ctx.connection, batch_id, ctx.now)
+    cancelled = await deliveries.cancel(
+        ctx.connection,
+        ctx.now,
+        delivery.c.batch_id == batch_id,
+        delivery.c.kind == DeliveryKind.FOLLOW.value,
+    )
+    to_undo = await undo_done(ctx, batch_id)
+    await decisions.withdraw(ctx.connection, ctx.person.id, {each.contact_id for each in made})
+    lines = []
+    if cancelled:
+        lines.append(ctx.plural("{n} follow to come is cancelled.", "{n} follows to come are cancelled.", cancelled))
+    if to_undo:
+        lines.append(ctx.plural("I am unfollowing {n} account.", "I am unfollowing {n} accounts.", to_undo))
+    return "\n".join(lines) or ctx.text("Undone.")
+
+
+async def progress(ctx: Context) -> str | None:
+    """Say how far the follows are, for the status; None when there is nothing to come."""
+    ahead = sum((await follows.pending(ctx.connection, ctx.person.id)).values())
+    if not ahead:
+        return None
+    said = ctx.plural("{n} follow is to come.", "{n} follows are to come.", ahead)
+    return f"{said} {_how_long(ctx, await time_for(ctx))}"
+
+
+ANSWERS: Final[Mapping[str, Answer]] = {_FOLLOW: _follow_answered, _UNDO: _undo_answered}

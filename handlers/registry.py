@@ -1,0 +1,116 @@
+"""Who is registered: the keys of all claims that stand, in memory, kept up to date by version.
+
+A person's matches are a query (their packed lists against these keys), never rows. What is found here are candidates:
+whoever shows them reads the claims themselves from the database.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from storage import claims
+from storage.keys import Keys64
+from storage.records import ClaimState, Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+_CLAIMS_A_CHUNK: Final = 10_000
+_ENTRY: Final = np.dtype(
+    [("claim", "i8"), ("person", "i8"), ("seq", "i8"), ("evidence", "i1"), ("by_id", "?")]  # seq 0: no arrival
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A claim that stands, to an X account that was searched for: by its id or, less surely, by its handle alone."""
+
+    claim_id: int
+    person_id: int
+    by_id: bool
+    evidence: Evidence
+    arrival_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """One version of the index: `keys` sorted, `entries` beside them. Never changed, only replaced."""
+
+    version: int
+    keys: Keys64
+    entries: NDArray[np.void]
+
+
+class Registry:
+    """The index of the registered: 26 bytes an entry, two entries a claim at most."""
+
+    def __init__(self) -> None:
+        self._state = _State(0, np.empty(0, np.uint64), np.empty(0, _ENTRY))
+
+    def __len__(self) -> int:
+        """Return how many keys are known."""
+        return len(self._state.keys)
+
+    async def refresh(self, connection: "AsyncConnection", *, reading: bool = False) -> None:
+        """Take in what changed since the last time; `reading` says that this transaction writes nothing.
+
+        A writing transaction also sees what it wrote itself. Should it be rolled back, the index goes back to what it
+        was before, because those version numbers will be given to other changes.
+        """
+        before = self._state
+        while changed := await claims.since(connection, self._state.version, _CLAIMS_A_CHUNK):
+            self._state = _taken_in(self._state, changed)
+        if self._state is before or reading:
+            return
+
+        def undo(_connection: sa.Connection) -> None:
+            if self._state.version > before.version:
+                self._state = before
+
+        assert connection.sync_connection is not None  # noqa: S101  # a transaction is open
+        sa.event.listen(connection.sync_connection, "rollback", undo)
+
+    def matches(self, keys: Keys64) -> list[Match]:
+        """Return the claims to any of these X accounts, each once, the earliest claim first."""
+        state = self._state
+        first = np.searchsorted(state.keys, keys, side="left")
+        last = np.searchsorted(state.keys, keys, side="right")
+        found: dict[int, Match] = {}
+        for place in np.flatnonzero(last > first):
+            for entry in state.entries[first[place] : last[place]]:
+                match = Match(
+                    claim_id=int(entry["claim"]),
+                    person_id=int(entry["person"]),
+                    by_id=bool(entry["by_id"]),
+                    evidence=Evidence(int(entry["evidence"])),
+                    arrival_seq=int(entry["seq"]) or None,
+                )
+                # A handle changes hands on X: it says who it was only of somebody who has proved it.
+                if not match.by_id and (match.evidence < Evidence.POST or match.claim_id in found):
+                    continue
+                found[match.claim_id] = match
+        return [found[claim_id] for claim_id in sorted(found)]
+
+
+def _taken_in(state: _State, changed: "Sequence[claims.Changed]") -> _State:
+    stays = ~np.isin(state.entries["claim"], [each.id for each in changed])
+    keys, entries = state.keys[stays], state.entries[stays]
+    new: list[tuple[int, tuple[int, int, int, int, bool]]] = []
+    for each in changed:
+        if each.state is not ClaimState.HELD:
+            continue
+        rest = (each.id, each.person_id, each.arrival_seq or 0, each.evidence.value)
+        new.append((each.handle_key, (*rest, False)))
+        if each.x_key is not None:
+            new.append((each.x_key, (*rest, True)))
+    new_keys = np.array([key for key, _ in new], np.int64).view(np.uint64)
+    order = np.argsort(new_keys)
+    new_keys = new_keys[order]
+    new_entries = np.array([entry for _, entry in new], _ENTRY)[order]
+    places = np.searchsorted(keys, new_keys)
+    return _State(changed[-1].version, np.insert(keys, places, new_keys), np.insert(entries, places, new_entries))

@@ -1,0 +1,187 @@
+"""Between a person and the bot: status, lang, cancel, stop, resume."""
+
+from typing import Final
+
+from handlers.contests import describe
+from handlers.context import Context
+from handlers.names import name_of, quoted
+from handlers.progress import next_step
+from handlers.routing import command
+from handlers.texts import N_
+from handlers.words import Tag
+from storage import accounts, claims, deliveries, overview, questions
+from storage.overview import Overview
+from storage.records import Cadence, DeliveryKind, DeliveryState, Direction, Discoverable
+from storage.tables import delivery
+
+_CADENCE: Final = {
+    Cadence.NOW: N_("I tell you of newcomers at once (notify changes it)."),
+    Cadence.DAILY: N_("I tell you of newcomers once a day (notify changes it)."),
+    Cadence.WEEKLY: N_("I tell you of newcomers once a week (notify changes it)."),
+    Cadence.OFF: N_("I do not tell you of newcomers (notify changes it)."),
+}
+_DISCOVERABLE: Final = {
+    Discoverable.EVERYONE: N_("Everybody who followed you may find you (discoverable changes it)."),
+    Discoverable.MUTUALS: N_("Only those whom you followed as well may find you (discoverable changes it)."),
+    Discoverable.OFF: N_("Nobody is told that you are here (discoverable changes it)."),
+}
+
+
+@command(
+    "status", N_("What I know about you, and how far things are"), fr=("statut", "état", "etat"), when_stopped=True
+)
+async def status(ctx: Context) -> str | None:
+    """Say who a person is to the bot."""
+    person_id = ctx.person.id
+    own = (await accounts.accounts_of(ctx.connection, [person_id])).get(person_id, [])
+    held = await claims.of_person(ctx.connection, person_id)
+    done = await overview.of_person(ctx.connection, person_id)
+    network = ctx.account.network
+    lines = [ctx.text(N_("Your accounts:"))]
+    for each in own:
+        name = name_of(network, each)
+        connected = each.id in done.granted
+        lines.append(
+            f"• {ctx.text(N_('{account} (connected: I may follow for it)'), account=name)}"
+            if connected
+            else f"• {name}"
+        )
+    if held:
+        lines += [ctx.text(N_("Who you were on X:")), *(f"• {describe(ctx, each)}" for each in held)]
+    lines += _lists(ctx, done)
+    lines += _follows(ctx, done)
+    lines.append(ctx.text(_CADENCE[ctx.person.cadence]))
+    lines.append(
+        ctx.text(
+            N_("auto is on: proved newcomers are followed at once.")
+            if ctx.person.auto
+            else N_("auto is off: I follow nobody unless you say so.")
+        )
+    )
+    lines.append(ctx.text(_DISCOVERABLE[ctx.person.discoverable]))
+    if ctx.person.stopped:
+        lines.append(ctx.text(N_("You told me to stop, so I keep silent until you send resume.")))
+    else:
+        lines.append(await next_step(ctx))
+    return "\n".join(lines)
+
+
+def _lists(ctx: Context, done: Overview) -> list[str]:
+    if not done.lists:
+        return [ctx.text(N_("Your lists: none yet."))]
+    lines = []
+    if n := done.lists.get(Direction.FOLLOWING, 0):
+        lines.append(ctx.plural("Your list: {n} account you followed.", "Your list: {n} accounts you followed.", n))
+    if n := done.lists.get(Direction.FOLLOWERS, 0):
+        lines.append(
+            ctx.plural("Your list: {n} account that followed you.", "Your list: {n} accounts that followed you.", n)
+        )
+    return lines
+
+
+def _follows(ctx: Context, done: Overview) -> list[str]:
+    made = done.follows.get(DeliveryState.DONE, 0)
+    coming = done.follows.get(DeliveryState.PROMISED, 0) + done.follows.get(DeliveryState.LEASED, 0)
+    refused = done.follows.get(DeliveryState.REFUSED, 0)
+    lines = []
+    if made or coming:
+        lines.append(ctx.plural("{n} follow made for you so far.", "{n} follows made for you so far.", made))
+    if coming:
+        lines.append(ctx.plural("{n} follow is still to come.", "{n} follows are still to come.", coming))
+    if refused:
+        lines.append(ctx.plural("{n} follow was refused.", "{n} follows were refused.", refused))
+    return lines
+
+
+@command("lang", N_("Choose the language I answer in"), en=("language",), fr=("langue",), example="lang fr")
+async def lang(ctx: Context, language: Tag | None = None) -> str | None:
+    """Remember the chosen language, and answer in it."""
+    if language is None:
+        return _languages(ctx)
+    found = _find_language(ctx, language)
+    if found is None:
+        problem = N_('I do not speak "{language}" yet.')
+        return ctx.text(problem, language=quoted(language)) + "\n" + _languages(ctx)
+    before = ctx.person.language if ctx.person.language_chosen else None
+    await accounts.change(ctx.connection, ctx.person.id, language=found, language_chosen=True)
+    ctx.texts = ctx.in_language(found)
+    if before == found:
+        return ctx.text(N_("I answer you in {language} already."), language=_own_name(found))
+    return ctx.text(N_("From now on I answer you in {language}."), language=_own_name(found))
+
+
+def _languages(ctx: Context) -> str:
+    spoken = [f"{_own_name(each)} (lang {each})" for each in ctx.texts.catalogue.languages]
+    return ctx.text(N_("I speak {languages}."), languages=ctx.texts.listing(spoken))
+
+
+def _find_language(ctx: Context, word: str) -> str | None:
+    """Find a language of ours by its code or by its name, in itself, in English or in the answer's language."""
+    from babel import Locale
+
+    if (found := ctx.texts.catalogue.match(word)) is not None:
+        return found
+    for each in ctx.texts.catalogue.languages:
+        locale = Locale.parse(each)
+        names = (locale.get_display_name(each), locale.english_name, locale.get_display_name(ctx.texts.language))
+        if word.casefold() in [(name or "").casefold() for name in names]:
+            return each
+    return None
+
+
+def _own_name(language: str) -> str:
+    from babel import Locale
+
+    return Locale.parse(language).get_display_name(language) or language
+
+
+@command("stop", N_("Silence: no notices, and no more follows"), fr=("arrêter", "arreter", "arrête"), when_stopped=True)
+async def stop(ctx: Context) -> str | None:
+    """Fall silent, and cancel what is still to come."""
+    if ctx.person.stopped:
+        return ctx.text(N_("I am silent already, and stay so until you send resume."))
+    await accounts.change(ctx.connection, ctx.person.id, stopped=True)
+    await questions.drop(ctx.connection, ctx.account.id)
+    cancelled = await deliveries.cancel(
+        ctx.connection,
+        ctx.now,
+        delivery.c.person_id == ctx.person.id,
+        delivery.c.kind == DeliveryKind.FOLLOW.value,
+    )
+    await deliveries.cancel(
+        ctx.connection,
+        ctx.now,
+        delivery.c.person_id == ctx.person.id,
+        delivery.c.kind == DeliveryKind.NOTICE.value,
+    )
+    said = ctx.text(N_("I fall silent: no notices, no follows. resume ends it; forget me removes all I know of you."))
+    if cancelled:
+        said += "\n" + ctx.plural("{n} follow to come was cancelled.", "{n} follows to come were cancelled.", cancelled)
+    return said
+
+
+@command("resume", N_("End the silence"), fr=("reprendre",), when_stopped=True)
+async def resume(ctx: Context) -> str | None:
+    """Speak again."""
+    if not ctx.person.stopped:
+        return ctx.text(N_("I was not stopped, so nothing changed."))
+    await accounts.change(ctx.connection, ctx.person.id, stopped=False, unanswered=0)
+    again = ctx.text(N_("I am back. Follows that stop had cancelled do not come back by themselves: follow asks anew."))
+    return again + "\n" + await next_step(ctx)
+
+
+@command("cancel", N_("Drop the question I asked last"), fr=("annuler", "abandonner"), when_stopped=True)
+async def cancel(ctx: Context) -> str | None:
+    """Drop the pending question, and say which it was."""
+    from handlers import router  # the router is made of this handler, among others
+
+    pending = await questions.pending(ctx.connection, ctx.account.id, ctx.now)
+    await questions.drop(ctx.connection, ctx.account.id)
+    if pending is None:
+        return ctx.text(N_("Nothing was waiting for your answer. undo takes follows back, stop silences me."))
+    asked = router.find(pending.kind)
+    if asked is None:
+        return ctx.text(N_("Good: I no longer wait for your answer, and nothing was done."))
+    return ctx.text(
+        N_("Good: I no longer wait for your answer about {command}, and nothing was done."), command=asked.name
+    )

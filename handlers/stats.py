@@ -1,0 +1,54 @@
+"""stats: the public counters."""
+
+from dataclasses import dataclass
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from handlers.context import Context
+from handlers.registry import Registry
+from handlers.routing import command
+from handlers.texts import N_
+from storage import follows, links
+
+_KEPT_FOR: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What is counted, and when it was."""
+
+    people: int
+    links: int
+    reconnections: int
+    at: int
+
+
+# Counting reads whole tables; one count a minute for each installation in this process is enough.
+_counted: Final[WeakKeyDictionary[Registry, Counters]] = WeakKeyDictionary()
+
+
+@command("stats", N_("How many people are here, and how many found each other again"), fr=("chiffres",), public=True)
+async def stats(ctx: Context) -> str | None:
+    """Say the public counters."""
+    counted = await counters(ctx)
+    number = ctx.texts.number
+    return ctx.text(
+        "{people} people registered · {links} links held · {reconnections} reconnections made",
+        people=number(counted.people),
+        links=number(counted.links),
+        reconnections=number(counted.reconnections),
+    )
+
+
+async def counters(ctx: Context) -> Counters:
+    """Return the counters, at most a minute old."""
+    counted = _counted.get(ctx.world.registry)
+    if counted is None or not 0 <= ctx.now - counted.at < _KEPT_FOR:
+        counted = Counters(
+            people=await follows.people(ctx.connection),
+            links=(await links.counts(ctx.connection)).links,
+            reconnections=await follows.reconnections(ctx.connection),
+            at=ctx.now,
+        )
+        _counted[ctx.world.registry] = counted
+    return counted

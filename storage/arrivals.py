@@ -1,0 +1,155 @@
+"""Remember who arrived: one row an arrival, worked off in bounded steps; and who was told of whom, once ever."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.database import next_number
+from storage.dialect import insert
+from storage.keys import Keys64
+from storage.records import Arrival, Claim, ClaimState, Discoverable, Evidence
+from storage.tables import arrival, claim, person, told
+
+_ROWS_A_STATEMENT: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class OpenArrival:
+    """An arrival that is still being worked off, with the keys to search for: none once it may not be told any more."""
+
+    arrival: Arrival
+    keys: Keys64
+
+
+async def arrive(connection: AsyncConnection, arrived: Claim, now: int, *, again: bool = False) -> int | None:
+    """Let a claim arrive that stands and is proved, by a person who may be shown; return the arrival's number.
+
+    Each claim arrives once, unless `again` says that more people may see it now. None: nothing to announce.
+    """
+    if arrived.state is not ClaimState.HELD or arrived.evidence < Evidence.POST or arrived.x_id is None:
+        return None
+    # Always in this order, so that two who arrive at once do not wait for each other; numbers follow the commits.
+    version = await next_number(connection, "claim")
+    seq = await next_number(connection, "arrival")
+    discoverable = await connection.scalar(sa.select(person.c.discoverable).where(person.c.id == arrived.person_id))
+    known = await connection.scalar(
+        sa.select(sa.func.count()).select_from(arrival).where(arrival.c.claim_id == arrived.id)
+    )
+    if discoverable in (None, Discoverable.OFF.value) or (known and not again):
+        return None
+    await connection.execute(
+        sa.insert(arrival).values(
+            seq=seq, claim_id=arrived.id, person_id=arrived.person_id, at=now, next_slot=0, done=False
+        )
+    )
+    await connection.execute(sa.update(claim).where(claim.c.id == arrived.id).values(arrival_seq=seq, version=version))
+    return seq
+
+
+async def open_arrivals(connection: AsyncConnection, limit: int) -> list[OpenArrival]:
+    """Return the oldest arrivals that are not worked off, for this transaction alone."""
+    rows = await connection.execute(
+        sa.select(arrival, claim.c.x_key, claim.c.handle_key, claim.c.state, claim.c.evidence, person.c.discoverable)
+        .join(claim, claim.c.id == arrival.c.claim_id)
+        .join(person, person.c.id == arrival.c.person_id)
+        .where(arrival.c.done.is_(False))
+        .order_by(arrival.c.seq)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=arrival)
+    )
+    found = []
+    for row in rows:
+        may_be_told = (
+            row.state == ClaimState.HELD.value
+            and row.evidence >= Evidence.POST.value
+            and row.discoverable != Discoverable.OFF.value
+        )
+        keys = [key for key in (row.x_key, row.handle_key) if key is not None] if may_be_told else []
+        found.append(
+            OpenArrival(
+                Arrival(row.seq, row.claim_id, row.person_id, row.at, row.next_slot, row.done),
+                np.array(keys, np.int64).view(np.uint64),
+            )
+        )
+    return found
+
+
+async def advance(connection: AsyncConnection, seqs: Sequence[int], next_slot: int | None) -> None:
+    """Note how far arrivals were worked off; None: to the end."""
+    values = {"done": True} if next_slot is None else {"next_slot": next_slot}
+    await connection.execute(sa.update(arrival).where(arrival.c.seq.in_(seqs)).values(**values))
+
+
+async def newest(connection: AsyncConnection) -> int:
+    """Return the number of the latest arrival; 0 when nobody ever came."""
+    return int(await connection.scalar(sa.select(sa.func.max(arrival.c.seq))) or 0)
+
+
+async def look_at(connection: AsyncConnection, due: Mapping[int, int]) -> None:
+    """Note when persons are next to be looked at for newcomers; an earlier moment stays."""
+    soonest: sa.BindParameter[int] = sa.bindparam("due")
+    for_each = (
+        sa.update(person)
+        .where(
+            person.c.id == sa.bindparam("person"),
+            sa.or_(person.c.notice_due_at.is_(None), person.c.notice_due_at > soonest),
+        )
+        .values(notice_due_at=soonest)
+    )
+    if due:
+        await connection.execute(for_each, [{"person": each, "due": at} for each, at in sorted(due.items())])
+
+
+async def due_persons(connection: AsyncConnection, now: int, limit: int) -> list[int]:
+    """Return persons whose turn it is to be told of newcomers, those who waited longest first."""
+    return list(
+        await connection.scalars(
+            sa.select(person.c.id)
+            .where(person.c.notice_due_at <= now, person.c.stopped.is_(False))
+            .order_by(person.c.notice_due_at, person.c.id)
+            .limit(limit)
+        )
+    )
+
+
+async def tell(connection: AsyncConnection, person_id: int, contact_ids: Iterable[int], now: int) -> set[int]:
+    """Note that a person is being told of contacts; return those of whom they were never told before."""
+    wanted = list(contact_ids)
+    statement = (
+        insert(connection, told)
+        .on_conflict_do_nothing(index_elements=["person_id", "contact_id"])
+        .returning(told.c.contact_id)
+    )
+    new: set[int] = set()
+    for start in range(0, len(wanted), _ROWS_A_STATEMENT):
+        rows = [
+            {"person_id": person_id, "contact_id": contact_id, "at": now}
+            for contact_id in wanted[start : start + _ROWS_A_STATEMENT]
+        ]
+        new.update(await connection.scalars(statement.values(rows)))
+    return new
+
+
+async def told_of(connection: AsyncConnection, person_id: int, contact_ids: Sequence[int]) -> set[int]:
+    """Return those of some contacts of whom a person was told."""
+    rows = await connection.scalars(
+        sa.select(told.c.contact_id).where(told.c.person_id == person_id, told.c.contact_id.in_(contact_ids))
+    )
+    return set(rows)
+
+
+async def take_back(connection: AsyncConnection, person_id: int, contact_ids: Sequence[int], now: int) -> None:
+    """Forget that a person was told of contacts, because the notice was not sent, and look again at once."""
+    await connection.execute(sa.delete(told).where(told.c.person_id == person_id, told.c.contact_id.in_(contact_ids)))
+    first = await connection.scalar(
+        sa.select(sa.func.min(claim.c.arrival_seq)).where(claim.c.person_id.in_(contact_ids))
+    )
+    if first is not None:
+        await connection.execute(
+            sa.update(person).where(person.c.id == person_id, person.c.seen_seq >= first).values(seen_seq=first - 1)
+        )
+    await look_at(connection, {person_id: now})

@@ -1,0 +1,76 @@
+"""Remember what a person decided about contacts, and the numbered list they read last."""
+
+import struct
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.dialect import insert
+from storage.records import Choice
+from storage.tables import decision, listing
+
+_ROWS_A_STATEMENT = 500
+
+
+async def decide(
+    connection: AsyncConnection, person_id: int, contact_ids: Iterable[int], choice: Choice, now: int
+) -> None:
+    """Write a choice down about contacts; it takes the place of an earlier one."""
+    rows = [
+        {"person_id": person_id, "contact_id": contact_id, "choice": choice.value, "at": now}
+        for contact_id in dict.fromkeys(contact_ids)
+    ]
+    statement = insert(connection, decision)
+    statement = statement.on_conflict_do_update(
+        index_elements=["person_id", "contact_id"],
+        set_={"choice": statement.excluded.choice, "at": statement.excluded.at},
+    )
+    for start in range(0, len(rows), _ROWS_A_STATEMENT):
+        await connection.execute(statement.values(rows[start : start + _ROWS_A_STATEMENT]))
+
+
+async def withdraw(connection: AsyncConnection, person_id: int, contact_ids: Iterable[int]) -> int:
+    """Forget what was decided about contacts; return how many decisions there were."""
+    wanted, gone = list(contact_ids), 0
+    for start in range(0, len(wanted), _ROWS_A_STATEMENT):
+        deleted = await connection.execute(
+            sa.delete(decision).where(
+                decision.c.person_id == person_id, decision.c.contact_id.in_(wanted[start : start + _ROWS_A_STATEMENT])
+            )
+        )
+        gone += deleted.rowcount
+    return gone
+
+
+async def of_person(connection: AsyncConnection, person_id: int) -> dict[int, Choice]:
+    """Return all that a person decided, by contact."""
+    rows = await connection.execute(
+        sa.select(decision.c.contact_id, decision.c.choice).where(decision.c.person_id == person_id)
+    )
+    return {row.contact_id: Choice(row.choice) for row in rows}
+
+
+async def about(connection: AsyncConnection, person_id: int, contact_id: int) -> Choice | None:
+    """Return what a person decided about one contact."""
+    choice = await connection.scalar(
+        sa.select(decision.c.choice).where(decision.c.person_id == person_id, decision.c.contact_id == contact_id)
+    )
+    return None if choice is None else Choice(choice)
+
+
+async def keep_listing(connection: AsyncConnection, person_id: int, contact_ids: Sequence[int], now: int) -> None:
+    """Remember the numbered list that a person is about to read, so that its numbers go on meaning what was read."""
+    data = struct.pack(f"<{len(contact_ids)}q", *contact_ids)
+    statement = insert(connection, listing).values(person_id=person_id, data=data, at=now)
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["person_id"], set_={"data": statement.excluded.data, "at": statement.excluded.at}
+        )
+    )
+
+
+async def read_listing(connection: AsyncConnection, person_id: int) -> list[int]:
+    """Return the contacts of the list that a person read last, in its order; empty when there was none."""
+    data = await connection.scalar(sa.select(listing.c.data).where(listing.c.person_id == person_id))
+    return [] if data is None else list(struct.unpack(f"<{len(data) // 8}q", data))

@@ -1,0 +1,230 @@
+"""Ask the deliveries what was followed on whose behalf: by contact, and by batch, the unit of progress and of undo.
+
+A follow's key is `<how>:<acting account>:<contact's account>:<batch>`, `how` being `follow` or `auto`; its reason, once
+it is done, is what the network said: done, already or requested.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.deliveries import UNDONE
+from storage.records import DeliveryKind, DeliveryState, NetworkName
+from storage.tables import batch, delivery, person
+
+CHOSEN: Final = "follow"
+AUTOMATIC: Final = "auto"
+How = Literal["follow", "auto"]
+# What we did ourselves, so what an undo takes back.
+_OURS: Final = ("done", "requested")
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """One follow that was promised: by which account of ours, of which of the contact's, and what came of it."""
+
+    id: int
+    contact_id: int
+    account_id: str
+    target: str
+    network: NetworkName
+    state: DeliveryState
+    outcome: str | None
+    uri: str | None
+    batch_id: int | None
+    undone: bool
+
+    @property
+    def pending(self) -> bool:
+        """Tell whether it is still to be done."""
+        return self.state in UNDONE
+
+    @property
+    def stands(self) -> bool:
+        """Tell whether it is done or still to be done, and was not undone."""
+        return not self.undone and (self.pending or self.state is DeliveryState.DONE)
+
+    @property
+    def to_undo(self) -> bool:
+        """Tell whether it is we who did it."""
+        return self.state is DeliveryState.DONE and self.outcome in _OURS
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Follows that were decided together. `undone_at` is None while they stand."""
+
+    id: int
+    person_id: int
+    created_at: int
+    undone_at: int | None
+
+
+def key_of(how: How, account_id: str, target: str, batch_id: int) -> str:
+    """Make the key under which a follow is promised."""
+    return f"{how}:{account_id}:{target}:{batch_id}"
+
+
+def is_automatic(key: str) -> bool:
+    """Tell by its key whether nobody chose a follow by hand."""
+    return key.startswith(f"{AUTOMATIC}:")
+
+
+async def of_person(
+    connection: AsyncConnection, person_id: int, contact_ids: Sequence[int] | None = None
+) -> list[Followed]:
+    """Return the latest follow of each pair of accounts, for all contacts or for some."""
+    where = [delivery.c.person_id == person_id]
+    if contact_ids is not None:
+        where.append(delivery.c.contact_id.in_(contact_ids))
+    return list({(each.account_id, each.target): each for each in await _select(connection, *where)}.values())
+
+
+async def of_batch(connection: AsyncConnection, batch_id: int) -> list[Followed]:
+    """Return all follows of a batch, in the order in which they were promised."""
+    return await _select(connection, delivery.c.batch_id == batch_id)
+
+
+async def last_batch(connection: AsyncConnection, person_id: int) -> Batch | None:
+    """Return the latest batch of a person that holds follows and was not undone."""
+    row = (
+        await connection.execute(
+            sa.select(batch)
+            .where(
+                batch.c.person_id == person_id,
+                batch.c.undone_at.is_(None),
+                sa.exists().where(delivery.c.batch_id == batch.c.id, delivery.c.kind == DeliveryKind.FOLLOW.value),
+            )
+            .order_by(batch.c.id.desc())
+            .limit(1)
+        )
+    ).one_or_none()
+    return None if row is None else Batch(**row._asdict())
+
+
+async def get_batch(connection: AsyncConnection, batch_id: int) -> Batch | None:
+    """Return a batch."""
+    row = (await connection.execute(sa.select(batch).where(batch.c.id == batch_id))).one_or_none()
+    return None if row is None else Batch(**row._asdict())
+
+
+async def lock_batch(connection: AsyncConnection, batch_id: int) -> Batch | None:
+    """Return a batch; who else wants to conclude it waits for this transaction."""
+    row = (await connection.execute(sa.select(batch).where(batch.c.id == batch_id).with_for_update())).one_or_none()
+    return None if row is None else Batch(**row._asdict())
+
+
+async def mark_undone(connection: AsyncConnection, batch_id: int, now: int) -> bool:
+    """Note that a batch is being undone; False when it was already."""
+    marked = await connection.execute(
+        sa.update(batch).where(batch.c.id == batch_id, batch.c.undone_at.is_(None)).values(undone_at=now)
+    )
+    return marked.rowcount > 0
+
+
+async def tally(connection: AsyncConnection, batch_id: int, kind: DeliveryKind) -> dict[str, int]:
+    """Count a batch's deliveries of one kind: by outcome where they are done, else by state."""
+    outcome = sa.case(
+        (delivery.c.state == DeliveryState.DONE.value, sa.func.coalesce(delivery.c.reason, "done")),
+        else_=delivery.c.state,
+    )
+    rows = await connection.execute(
+        sa.select(outcome, sa.func.count())
+        .where(delivery.c.batch_id == batch_id, delivery.c.kind == kind.value)
+        .group_by(outcome)
+    )
+    return {str(row[0]): int(row[1]) for row in rows}
+
+
+async def was_automatic(connection: AsyncConnection, batch_id: int) -> bool:
+    """Tell whether nobody chose a batch's follows by hand."""
+    key = await connection.scalar(
+        sa.select(delivery.c.key)
+        .where(delivery.c.batch_id == batch_id, delivery.c.kind == DeliveryKind.FOLLOW.value)
+        .limit(1)
+    )
+    return key is not None and is_automatic(key)
+
+
+async def pending(connection: AsyncConnection, person_id: int) -> dict[tuple[str, NetworkName], int]:
+    """Count what is still to be followed or unfollowed on a person's behalf, by acting account."""
+    rows = await connection.execute(
+        sa.select(delivery.c.account_id, delivery.c.network, sa.func.count())
+        .where(
+            delivery.c.person_id == person_id,
+            delivery.c.kind.in_([DeliveryKind.FOLLOW.value, DeliveryKind.UNFOLLOW.value]),
+            delivery.c.state.in_([state.value for state in UNDONE]),
+        )
+        .group_by(delivery.c.account_id, delivery.c.network)
+    )
+    return {(row[0], NetworkName(row[1])): int(row[2]) for row in rows}
+
+
+async def contact_of(connection: AsyncConnection, delivery_id: int) -> int | None:
+    """Return the contact whom a delivery concerns."""
+    value = await connection.scalar(sa.select(delivery.c.contact_id).where(delivery.c.id == delivery_id))
+    return None if value is None else int(value)
+
+
+async def reconnections(connection: AsyncConnection) -> int:
+    """Count the follows that were made and not undone, over everybody."""
+    value = await connection.scalar(
+        sa.select(sa.func.count())
+        .select_from(delivery.outerjoin(batch, batch.c.id == delivery.c.batch_id))
+        .where(
+            delivery.c.kind == DeliveryKind.FOLLOW.value,
+            delivery.c.state == DeliveryState.DONE.value,
+            delivery.c.reason.in_(_OURS),
+            batch.c.undone_at.is_(None),
+        )
+    )
+    return int(value or 0)
+
+
+async def people(connection: AsyncConnection) -> int:
+    """Count the persons who are registered."""
+    return int(await connection.scalar(sa.select(sa.func.count()).select_from(person)) or 0)
+
+
+async def _select(connection: AsyncConnection, *where: Any) -> list[Followed]:
+    rows = await connection.execute(
+        sa.select(
+            delivery.c.id,
+            delivery.c.key,
+            delivery.c.contact_id,
+            delivery.c.account_id,
+            delivery.c.network,
+            delivery.c.state,
+            delivery.c.reason,
+            delivery.c.result,
+            delivery.c.batch_id,
+            batch.c.undone_at,
+        )
+        .select_from(delivery.outerjoin(batch, batch.c.id == delivery.c.batch_id))
+        .where(delivery.c.kind == DeliveryKind.FOLLOW.value, delivery.c.contact_id.is_not(None), *where)
+        .order_by(delivery.c.id)
+    )
+    return [
+        Followed(
+            id=row.id,
+            contact_id=row.contact_id,
+            account_id=row.account_id,
+            target=_target(row.key, row.account_id),
+            network=NetworkName(row.network),
+            state=DeliveryState(row.state),
+            outcome=row.reason,
+            uri=row.result,
+            batch_id=row.batch_id,
+            undone=row.undone_at is not None,
+        )
+        for row in rows
+    ]
+
+
+def _target(key: str, account_id: str) -> str:
+    """Read the contact's account out of a follow's key; both ids may hold colons."""
+    rest = key.partition(":")[2]
+    return rest[len(account_id) + 1 :].rpartition(":")[0]

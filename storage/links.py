@@ -1,0 +1,215 @@
+"""Keep people's lists of X keys: one packed blob a list, written once; to replace one is to write another.
+
+The keys of a list are sorted, unique, little-endian uint64 pseudonyms; those of ids and those of handles share one
+space. A small installation needs no index: to find whose lists hold a key, the blobs are scanned in bounded chunks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.keys import Keys64
+from storage.records import Direction, Upload
+from storage.tables import person, upload
+
+TYPED: Final = "typed"
+"""The source of handles that were typed; a list from an archive has `archive:<X id>`."""
+
+# How much one step of a scan reads at most, unless a single list is longer: 4 MB.
+_LINKS_A_CHUNK: Final = 500_000
+# Up to so many wanted keys one comparison each is quicker than a search for every link.
+_FEW_KEYS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What storing a list came to: its length now, how many links are new, and how many were dropped."""
+
+    n: int
+    added: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """All that a person's lists hold, over all sources: sorted and unique."""
+
+    following: Keys64
+    followers: Keys64
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Some of the lists that hold a key, as (slot, person id); scan on after `next_slot`, None when all were seen."""
+
+    rows: list[tuple[int, int]]
+    next_slot: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much is kept."""
+
+    people: int
+    lists: int
+    links: int
+
+
+async def add(
+    connection: AsyncConnection,
+    person_id: int,
+    source: str,
+    direction: Direction,
+    keys: Keys64,
+    now: int,
+    *,
+    replace: bool,
+) -> Stored:
+    """Keep keys as a person's list of this source and direction: instead of (`replace`) or with what it held."""
+    # Two imports of one person at once wait for one another.
+    await connection.execute(sa.select(person.c.id).where(person.c.id == person_id).with_for_update())
+    where = (upload.c.person_id == person_id, upload.c.source == source, upload.c.direction == direction.value)
+    held = (await connection.execute(sa.select(upload.c.slot, upload.c.data).where(*where))).all()
+    before = _union([row.data for row in held])
+    wanted = np.unique(keys)
+    after = wanted if replace else np.union1d(before, wanted)
+    kept = len(np.intersect1d(before, after, assume_unique=True))
+    stored = Stored(len(after), len(after) - kept, len(before) - kept)
+    if not stored.added and not stored.removed and len(held) <= 1:
+        return stored
+    if len(after):
+        await connection.execute(
+            sa.insert(upload).values(
+                person_id=person_id,
+                source=source,
+                direction=direction.value,
+                n=len(after),
+                created_at=now,
+                data=after.astype("<u8").tobytes(),
+            )
+        )
+    await connection.execute(sa.delete(upload).where(upload.c.slot.in_([row.slot for row in held])))
+    return stored
+
+
+async def remove(connection: AsyncConnection, person_id: int, source: str | None = None) -> int:
+    """Forget a person's lists, or those of one source; return how many links went."""
+    where = [upload.c.person_id == person_id]
+    if source is not None:
+        where.append(upload.c.source == source)
+    gone = (await connection.scalars(sa.delete(upload).where(*where).returning(upload.c.n))).all()
+    return sum(gone)
+
+
+async def followers_of(connection: AsyncConnection, keys: Keys64, *, after_slot: int = 0, limit: int = 500) -> Found:
+    """Scan the next chunk of at most `limit` lists of people followed for those that hold any of the keys."""
+    sizes = (
+        await connection.execute(
+            sa.select(upload.c.slot, upload.c.n)
+            .where(upload.c.slot > after_slot, upload.c.direction == Direction.FOLLOWING.value)
+            .order_by(upload.c.slot)
+            .limit(limit)
+        )
+    ).all()
+    if not sizes:
+        return Found([], None)
+    last, links = 0, 0
+    for count, row in enumerate(sizes, 1):
+        links += row.n
+        if count > 1 and links > _LINKS_A_CHUNK:
+            break
+        last = row.slot
+    rows = (
+        await connection.execute(
+            sa.select(upload.c.slot, upload.c.person_id, upload.c.data)
+            .where(upload.c.slot > after_slot, upload.c.slot <= last, upload.c.direction == Direction.FOLLOWING.value)
+            .order_by(upload.c.slot)
+        )
+    ).all()
+    found = [(rows[place].slot, rows[place].person_id) for place in _holders([row.data for row in rows], keys)]
+    done = last == sizes[-1].slot and len(sizes) < limit
+    return Found(found, None if done else last)
+
+
+async def own(connection: AsyncConnection, person_id: int) -> Own:
+    """Return everything that a person's lists hold."""
+    rows = (
+        await connection.execute(sa.select(upload.c.direction, upload.c.data).where(upload.c.person_id == person_id))
+    ).all()
+    return Own(
+        following=_union([row.data for row in rows if row.direction == Direction.FOLLOWING.value]),
+        followers=_union([row.data for row in rows if row.direction == Direction.FOLLOWERS.value]),
+    )
+
+
+async def who_follow(connection: AsyncConnection, person_ids: Sequence[int], keys: Keys64) -> set[int]:
+    """Return those of some persons in whose lists of people followed any of the keys stands."""
+    found: set[int] = set()
+    if not len(keys):
+        return found
+    for start in range(0, len(person_ids), 500):
+        rows = (
+            await connection.execute(
+                sa.select(upload.c.person_id, upload.c.data).where(
+                    upload.c.person_id.in_(person_ids[start : start + 500]),
+                    upload.c.direction == Direction.FOLLOWING.value,
+                )
+            )
+        ).all()
+        found.update(rows[place].person_id for place in _holders([row.data for row in rows], keys))
+    return found
+
+
+async def uploads_of(connection: AsyncConnection, person_id: int) -> list[Upload]:
+    """Describe a person's lists, the oldest first."""
+    columns = [column for column in upload.c if column.name != "data"]
+    rows = await connection.execute(sa.select(*columns).where(upload.c.person_id == person_id).order_by(upload.c.slot))
+    return [Upload(**{**row._asdict(), "direction": Direction(row.direction)}) for row in rows]
+
+
+async def counts(connection: AsyncConnection) -> Counts:
+    """Count what is kept, over everybody."""
+    row = (
+        await connection.execute(
+            sa.select(
+                sa.func.count(sa.distinct(upload.c.person_id)),
+                sa.func.count(),
+                sa.func.coalesce(sa.func.sum(upload.c.n), 0),
+            ).select_from(upload)
+        )
+    ).one()
+    return Counts(int(row[0]), int(row[1]), int(row[2]))
+
+
+def hold(within: Keys64, keys: Keys64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Tell of each of some keys whether it stands in a sorted list."""
+    if not len(within):
+        return np.zeros(len(keys), np.bool_)
+    places = np.minimum(np.searchsorted(within, keys), len(within) - 1)
+    return np.asarray(within[places] == keys)
+
+
+def _holders(blobs: Sequence[bytes], keys: Keys64) -> list[int]:
+    """Return the places of the blobs that hold any of the keys, in order."""
+    if not len(keys) or not blobs:
+        return []
+    together = np.frombuffer(b"".join(blobs), "<u8")
+    if len(keys) <= _FEW_KEYS:
+        hits = np.zeros(len(together), np.bool_)
+        for key in keys:
+            hits |= together == key
+    else:
+        hits = hold(np.unique(keys), together)
+    ends = np.cumsum([len(blob) // 8 for blob in blobs])
+    return [int(place) for place in np.unique(np.searchsorted(ends, np.flatnonzero(hits), side="right"))]
+
+
+def _union(blobs: Sequence[bytes]) -> Keys64:
+    lists = [np.frombuffer(blob, "<u8") for blob in blobs]
+    if not lists:
+        return np.empty(0, np.uint64)
+    return lists[0].astype(np.uint64) if len(lists) == 1 else np.unique(np.concatenate(lists)).astype(np.uint64)

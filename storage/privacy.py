@@ -1,0 +1,266 @@
+"""Give out everything that is held about a person, remove all of it, and let what is old go.
+
+To forget is one transaction: claims are withdrawn, everything else is deleted, and for a short while an empty husk of
+the person stays with its withdrawn, unlabelled claims, so that every process learns from their versions that nobody is
+there any more. `retention` removes the husks.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage import accounts, claims, deliveries, grants
+from storage.database import Database
+from storage.records import Account, Cadence, Claim, DeliveryKind, Discoverable, Grant, MessageState
+from storage.tables import (
+    account,
+    arrival,
+    batch,
+    budget,
+    claim,
+    code,
+    consent,
+    consent_grant,
+    decision,
+    delivery,
+    lane,
+    listing,
+    message,
+    person,
+    question,
+    report,
+    told,
+    upload,
+)
+
+_DAY: Final = 86_400_000
+# How long other processes may take to read that a forgotten person's claims are withdrawn.
+_HUSK: Final = 3_600_000
+# A message may be heard again only until the network's cursor has moved on; a day is far more than that takes.
+_HEARD_AGAIN: Final = _DAY
+# One who comes with an expired link is told so, instead of being told that it never existed.
+_EXPIRED_IS_TOLD: Final = 7 * _DAY
+_BUSY_SECONDS: Final = 5.0
+# What would open doors, or is of use to a machine only.
+_LEFT_OUT: Final = frozenset({"secret", "digest", "data", "payload"})
+_SECRET_KINDS: Final = (DeliveryKind.CONSENT.value, DeliveryKind.REVOKE.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What outlives a forgotten person for a moment.
+
+    `grants` have to be ended at their issuers, and so have the encrypted secrets that stand, in base64, in
+    `revocations` (by network's name); `freed` are claims of others that were frozen because of this person's.
+    """
+
+    accounts: list[Account]
+    grants: list[Grant]
+    revocations: list[tuple[str, str]]
+    freed: list[Claim]
+
+
+async def held(connection: AsyncConnection, person_id: int) -> dict[str, Any]:
+    """Return everything held about a person as JSON values: table by table, times in ISO 8601, secrets left out."""
+    known = (await accounts.accounts_of(connection, [person_id])).get(person_id, [])
+    ids = [each.id for each in known]
+
+    async def rows(table: sa.Table, *where: sa.ColumnElement[bool], more: Sequence[sa.ColumnElement[Any]] = ()) -> Any:
+        columns = [column for column in table.c if column.name not in _LEFT_OUT]
+        found = await connection.execute(sa.select(*columns, *more).where(*where))
+        return [_readable(row._asdict()) for row in found]
+
+    of_person = {
+        name: await rows(table, table.c.person_id == person_id)
+        for name, table in {
+            "accounts": account,
+            "claims": claim,
+            "arrivals": arrival,
+            "codes": code,
+            "consents_under_way": consent,
+            "grants": consent_grant,
+            "batches": batch,
+            "listing_shown_last": listing,
+            "reports": report,
+        }.items()
+    }
+    return {
+        "about": {
+            "uploads": "Of the people on your lists only keyed pseudonyms are kept; nobody can be named from them.",
+            "grants": "The tokens themselves are encrypted and are not given out.",
+            "messages": "What you wrote is not kept; only that you wrote, when, and what became of it.",
+        },
+        "person": (await rows(person, person.c.id == person_id))[0],
+        **of_person,
+        "uploads": await rows(
+            upload, upload.c.person_id == person_id, more=[sa.func.length(upload.c.data).label("bytes")]
+        ),
+        "decisions": await _with_contacts(connection, await rows(decision, decision.c.person_id == person_id)),
+        "told": await _with_contacts(connection, await rows(told, told.c.person_id == person_id)),
+        "questions": await rows(question, question.c.account_id.in_(ids)),
+        "messages": await rows(message, message.c.account_id.in_(ids)),
+        "deliveries": await rows(
+            delivery,
+            sa.or_(delivery.c.person_id == person_id, delivery.c.account_id.in_(ids)),
+            more=[sa.case((delivery.c.kind.in_(_SECRET_KINDS), "{}"), else_=delivery.c.payload).label("content")],
+        ),
+    }
+
+
+async def forget(connection: AsyncConnection, person_id: int, now: int) -> Forgotten:
+    """Remove a person: nothing of theirs can be reached afterwards, and `wipe` takes it off the disk."""
+    known = (await accounts.accounts_of(connection, [person_id])).get(person_id, [])
+    ids = [each.id for each in known]
+    given = [grant for grant in await grants.of_person(connection, person_id) if grant.secret]
+    lanes = [name for each in ids for name in (deliveries.say_lane(each), deliveries.act_lane(each))]
+    revocations = await _revocations_due(connection, lanes)
+    freed = await _withdraw(connection, person_id, now)
+    await connection.execute(
+        sa.delete(delivery).where(
+            sa.or_(
+                delivery.c.person_id == person_id,
+                delivery.c.contact_id == person_id,
+                delivery.c.account_id.in_(ids),
+                delivery.c.lane.in_(lanes),
+            )
+        )
+    )
+    await connection.execute(sa.delete(lane).where(lane.c.name.in_(lanes)))
+    for each in ids:
+        await connection.execute(sa.delete(budget).where(budget.c.name.contains(each, autoescape=True)))
+    for table in (told, decision):
+        await connection.execute(
+            sa.delete(table).where(sa.or_(table.c.person_id == person_id, table.c.contact_id == person_id))
+        )
+    for table in (arrival, batch, code, consent, consent_grant, listing, report, upload):
+        await connection.execute(sa.delete(table).where(table.c.person_id == person_id))
+    await _forget_messages(connection, ids, now)
+    await connection.execute(sa.delete(account).where(account.c.person_id == person_id))  # questions go with them
+    await _empty(connection, person_id, now)
+    return Forgotten(known, given, revocations, [each for each in freed if each.person_id != person_id])
+
+
+async def retention(
+    connection: AsyncConnection, now: int, *, keep_ms: int, keep_failed_ms: int, keep_unclaimed_ms: int
+) -> int:
+    """Let go what is older than the periods (milliseconds); return how many rows that were.
+
+    Follows are kept, because undo and `why` need them. Somebody who said stop is kept too, so that the word holds.
+    """
+    undone = sa.exists().where(delivery.c.lane == lane.c.name, delivery.c.state.in_(deliveries.UNDONE))
+    ignored = (MessageState.HANDLED.value, MessageState.IGNORED.value)
+    nothing = [
+        sa.not_(sa.exists().where(table.c.person_id == person.c.id)) for table in (claim, upload, consent_grant, report)
+    ]
+    rules: list[tuple[sa.Table, list[sa.ColumnElement[bool]]]] = [
+        (delivery, [delivery.c.settled_at < now - keep_ms, delivery.c.kind != DeliveryKind.FOLLOW.value]),
+        (message, [message.c.state.in_(ignored), message.c.at < now - keep_ms]),
+        (message, [message.c.account_id == "", message.c.at < now - _HEARD_AGAIN]),
+        (message, [message.c.state == MessageState.FAILED.value, message.c.at < now - keep_failed_ms]),
+        (code, [code.c.expires_at < now - _EXPIRED_IS_TOLD]),
+        (consent, [consent.c.expires_at < now - _EXPIRED_IS_TOLD]),
+        (question, [question.c.expires_at < now]),
+        (budget, [budget.c.tat < now]),
+        (lane, [lane.c.next_at.is_(None), lane.c.leased_until.is_(None), sa.not_(undone)]),
+        (
+            person,
+            [sa.not_(sa.exists().where(account.c.person_id == person.c.id)), person.c.last_heard_at < now - _HUSK],
+        ),
+        (person, [person.c.last_heard_at < now - keep_unclaimed_ms, person.c.stopped.is_(False), *nothing]),
+    ]
+    removed = 0
+    for table, where in rules:
+        removed += (await connection.execute(sa.delete(table).where(*where))).rowcount
+    return removed
+
+
+async def wipe(database: Database) -> None:
+    """Take deleted bytes off the disk.
+
+    SQLite overwrites what is deleted (secure_delete) but keeps older pages in its write-ahead log until a checkpoint
+    empties it. PostgreSQL needs nothing from us: its autovacuum frees deleted rows, and its log is recycled.
+    """
+    if database.is_sqlite:
+        await asyncio.to_thread(_checkpoint, str(database.url.database))
+
+
+def _checkpoint(path: str) -> None:
+    # On a connection of its own, because a checkpoint cannot be made inside a transaction. A log that is being read
+    # just now is emptied at the next tick.
+    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+
+async def _with_contacts(connection: AsyncConnection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Name the persons that rows are about by their accounts."""
+    known = await accounts.accounts_of(connection, {row["contact_id"] for row in rows})
+    return [{**row, "contact": [each.handle for each in known.get(row["contact_id"], [])]} for row in rows]
+
+
+async def _revocations_due(connection: AsyncConnection, lanes: list[str]) -> list[tuple[str, str]]:
+    """Return the revocations that are promised and not done: network and encrypted secret."""
+    rows = await connection.execute(
+        sa.select(delivery.c.network, delivery.c.payload).where(
+            delivery.c.lane.in_(lanes),
+            delivery.c.kind == DeliveryKind.REVOKE.value,
+            delivery.c.state.in_(deliveries.UNDONE),
+        )
+    )
+    return [(row.network, row.payload) for row in rows]
+
+
+async def _withdraw(connection: AsyncConnection, person_id: int, now: int) -> list[Claim]:
+    """Withdraw a person's claims and take their labels off; return those of others that stand again."""
+    freed: list[Claim] = []
+    for each in await claims.of_person(connection, person_id):
+        freed += await claims.withdraw(connection, each, now)
+    await connection.execute(
+        sa.update(claim)
+        .where(claim.c.person_id == person_id)
+        .values(x_handle=sa.literal("~") + sa.cast(claim.c.id, sa.String), x_id=None, arrival_seq=None)
+    )
+    return freed
+
+
+async def _forget_messages(connection: AsyncConnection, ids: list[str], now: int) -> None:
+    """Forget who wrote; the newest messages' own ids stay for a day, or they could be heard a second time."""
+    await connection.execute(sa.delete(message).where(message.c.account_id.in_(ids), message.c.at < now - _HEARD_AGAIN))
+    await connection.execute(
+        sa.update(message)
+        .where(message.c.account_id.in_(ids))
+        .values(account_id="", thread_key="", state=MessageState.HANDLED.value, reference=None, secret=None)
+    )
+
+
+async def _empty(connection: AsyncConnection, person_id: int, now: int) -> None:
+    await accounts.change(
+        connection,
+        person_id,
+        language=None,
+        language_chosen=False,
+        cadence=Cadence.OFF.value,
+        quiet_from=None,
+        quiet_to=None,
+        discoverable=Discoverable.OFF.value,
+        auto=False,
+        stopped=True,
+        notice_due_at=None,
+        created_at=now,
+        last_heard_at=now,
+    )
+
+
+def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: moment(value) if name == "at" or name.endswith("_at") else value for name, value in row.items()}
+
+
+def moment(milliseconds: int | None) -> str | None:
+    """Write a moment (epoch milliseconds) in ISO 8601."""
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()

@@ -1,0 +1,224 @@
+"""Consent on Mastodon: any server, with and without a web address of our own."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from bot.networks.consent import ConsentExpired, ConsentRefused
+from bot.networks.errors import Refused, Unavailable
+from bot.networks.guard import GuardedClient, normalise_server
+from bot.networks.oauth_mastodon import OUT_OF_BAND, MastodonApp, MastodonConsent, MastodonOauth, MastodonTokens
+from bot.sandbox.faults import Fault
+from bot.sandbox.mastodon import MastodonSandbox
+
+HOME = "https://reflock.example"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def seconds() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def server(seconds: Clock) -> AsyncIterator[MastodonSandbox]:
+    async with MastodonSandbox(now=seconds) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def guard(server: MastodonSandbox) -> AsyncIterator[GuardedClient]:
+    async with GuardedClient(allow_private=frozenset({server.domain})) as client:
+        yield client
+
+
+@pytest.fixture
+def oauth(guard: GuardedClient, seconds: Clock) -> MastodonOauth:
+    return MastodonOauth(guard, public_url=HOME, clock=seconds)
+
+
+def answer(url: str) -> dict[str, str]:
+    """Read what a browser brings back."""
+    return dict(parse_qsl(urlsplit(url).query))
+
+
+async def verify(server: MastodonSandbox, tokens: MastodonTokens) -> int:
+    """Ask the server what the token is worth; return the status."""
+    headers = {"authorization": f"Bearer {tokens.access}"}
+    return (await server.http.get(f"{server.url}/api/v1/accounts/verify_credentials", headers=headers)).status_code
+
+
+async def test_alice_consents_in_her_browser(
+    oauth: MastodonOauth, server: MastodonSandbox, guard: GuardedClient
+) -> None:
+    alice = server.create_account("alice")
+    host = normalise_server(f"@alice@{server.domain}", guard.allow_private)
+
+    app = MastodonApp.from_json((await oauth.register(host)).to_json())
+    asked, url = oauth.start(app, alice.actor)
+    kept = MastodonConsent.from_json(asked.to_json())
+    back = await alice.approve(url)
+    tokens = await oauth.finish(app, kept, answer(back))
+
+    assert back.startswith(f"{HOME}/connect/mastodon/callback?")
+    assert asked.verifier not in url
+    assert (tokens.actor, tokens.acct, tokens.server) == (alice.actor, f"alice@{server.domain}", server.domain)
+    assert tokens.scope == "profile read:follows write:follows read:search"
+    assert tokens.may_follow
+    assert MastodonTokens.from_json(tokens.to_json()) == tokens
+
+
+async def test_without_a_web_address_the_code_is_pasted(
+    guard: GuardedClient, server: MastodonSandbox, seconds: Clock
+) -> None:
+    oauth = MastodonOauth(guard, public_url=None, clock=seconds)
+    alice = server.create_account("alice")
+    app = await oauth.register(server.domain)
+    asked, url = oauth.start(app)
+    code = await alice.approve(url)
+
+    assert app.redirect_uri == OUT_OF_BAND
+    assert (await oauth.finish_with_code(app, asked, f" {code}\n")).actor == alice.actor
+    with pytest.raises(ConsentExpired, match="mistyped, used or too old"):
+        await oauth.finish_with_code(app, asked, code)
+
+
+async def test_a_refusal_and_a_foreign_answer_are_heard(oauth: MastodonOauth, server: MastodonSandbox) -> None:
+    alice = server.create_account("alice")
+    app = await oauth.register(server.domain)
+    asked, url = oauth.start(app)
+
+    with pytest.raises(ConsentRefused, match="denied the request"):
+        await oauth.finish(app, asked, answer(await alice.approve(url, allow=False)))
+    good = answer(await alice.approve(url))
+    for wrong in ({"state": "x"}, {"state": ""}, {"state": "é"}):
+        with pytest.raises(ConsentRefused, match="does not belong"):
+            await oauth.finish(app, asked, good | wrong)
+    with pytest.raises(ConsentRefused, match="on another server"):
+        await oauth.finish(replace(app, server="other.example"), asked, good)
+    with pytest.raises(ConsentExpired):
+        await oauth.finish(app, replace(asked, verifier="somebody else's"), good)
+
+
+async def test_a_consent_does_not_wait_for_ever(oauth: MastodonOauth, server: MastodonSandbox, seconds: Clock) -> None:
+    alice = server.create_account("alice")
+    app = await oauth.register(server.domain)
+    asked, url = oauth.start(app)
+    good = answer(await alice.approve(url))
+    seconds.now += 3600
+
+    with pytest.raises(ConsentExpired, match="too long"):
+        await oauth.finish(app, asked, good)
+
+
+async def test_only_the_account_that_was_asked_may_consent(oauth: MastodonOauth, server: MastodonSandbox) -> None:
+    alice, mallory = server.create_account("alice"), server.create_account("mallory")
+    app = await oauth.register(server.domain)
+    asked, url = oauth.start(app, alice.actor)
+
+    with pytest.raises(ConsentRefused, match="given for mallory@"):
+        await oauth.finish(app, asked, answer(await mallory.approve(url)))
+
+
+async def test_a_server_speaks_only_for_its_own_accounts(oauth: MastodonOauth, server: MastodonSandbox) -> None:
+    mallory = server.create_account("mallory")
+    app = await oauth.register(server.domain)
+    asked, url = oauth.start(app)
+    forged = {"id": "1", "username": "victim", "uri": "https://mastodon.social/users/victim"}
+    server.faults.plan(Fault("verify_credentials", status=200, body=json.dumps(forged).encode()))
+
+    with pytest.raises(ConsentRefused, match="lives on another server"):
+        await oauth.finish(app, asked, answer(await mallory.approve(url)))
+
+
+async def test_an_older_server_tells_the_actor_by_webfinger(oauth: MastodonOauth, server: MastodonSandbox) -> None:
+    alice = server.create_account("alice")
+    app = await oauth.register(server.domain)
+    asked, url = oauth.start(app, alice.actor)
+    before_4_2 = {"id": "1", "username": "alice", "acct": "alice", "url": f"{server.url}/@alice"}
+    server.faults.plan(Fault("verify_credentials", status=200, body=json.dumps(before_4_2).encode()))
+
+    assert (await oauth.finish(app, asked, answer(await alice.approve(url)))).actor == alice.actor
+
+
+async def test_an_older_server_gets_older_scopes_and_the_usual_paths(
+    oauth: MastodonOauth, server: MastodonSandbox
+) -> None:
+    alice = server.create_account("alice")
+    server.faults.plan(Fault("oauth-authorization-server", status=404, body=b"<h1>Not found</h1>"))
+    server.faults.plan(Fault("/api/v1/apps", status=422, body=b'{"error": "Scopes does not match"}'))
+    app = await oauth.register(server.domain)
+    asked, url = oauth.start(app)
+    tokens = await oauth.finish(app, asked, answer(await alice.approve(url)))
+
+    assert app.scopes == "read:accounts read:follows write:follows read:search"
+    assert app.token_endpoint == f"{server.url}/oauth/token"
+    assert tokens.may_follow
+    assert not replace(tokens, scope="profile read:follows").may_follow
+
+
+async def test_a_server_that_names_its_scopes_is_not_asked_for_others(
+    oauth: MastodonOauth, server: MastodonSandbox
+) -> None:
+    coarse = json.dumps({"scopes_supported": ["read", "write", "follow"]}).encode()
+    server.faults.plan(Fault("oauth-authorization-server", status=200, body=coarse))
+    assert (await oauth.register(server.domain)).scopes == "read follow"
+
+
+async def test_a_page_for_people_is_no_metadata(oauth: MastodonOauth, server: MastodonSandbox) -> None:
+    server.faults.plan(Fault("oauth-authorization-server", status=200, body=b"<html>Welcome</html>"))
+    assert (await oauth.register(server.domain)).authorization_endpoint == f"{server.url}/oauth/authorize"
+
+
+async def test_metadata_may_not_lead_us_inside(oauth: MastodonOauth, server: MastodonSandbox) -> None:
+    inside = json.dumps({"token_endpoint": "http://169.254.169.254/"}).encode()
+    server.faults.plan(Fault("oauth-authorization-server", status=200, body=inside))
+    with pytest.raises(Unavailable, match="an address that is not used"):
+        await oauth.register(server.domain)
+
+
+async def test_what_is_no_mastodon_server_says_so(oauth: MastodonOauth, server: MastodonSandbox) -> None:
+    server.faults.plan(Fault("/api/v1/apps", status=404, body=b"nothing here"))
+    with pytest.raises(Refused, match="does not let apps be registered") as caught:
+        await oauth.register(server.domain)
+    assert caught.value.reason == "no_mastodon_api"
+
+
+async def test_a_server_in_trouble_is_asked_again_later(oauth: MastodonOauth, server: MastodonSandbox) -> None:
+    server.faults.plan(Fault("/api/v1/apps", status=429, headers={"retry-after": "9"}))
+    with pytest.raises(Unavailable) as caught:
+        await oauth.register(server.domain)
+    assert caught.value.retry_in == 9
+
+    app = await oauth.register(server.domain)
+    asked, _ = oauth.start(app)
+    server.faults.plan(Fault("/oauth/token", status=500))
+    with pytest.raises(Unavailable, match="answered 500"):
+        await oauth.finish_with_code(app, asked, "code")
+
+
+async def test_revoked_is_revoked_even_with_an_empty_answer(oauth: MastodonOauth, server: MastodonSandbox) -> None:
+    alice = server.create_account("alice")
+    app = await oauth.register(server.domain)
+    asked, url = oauth.start(app)
+    tokens = await oauth.finish(app, asked, answer(await alice.approve(url)))
+    assert await verify(server, tokens) == 200
+
+    server.faults.plan(Fault("/oauth/revoke", status=200, body=b"", after=True))
+    await oauth.revoke(tokens)
+    assert await verify(server, tokens) == 401
+    await oauth.revoke(tokens)
+
+    server.faults.plan(Fault("/oauth/revoke", status=503))
+    with pytest.raises(Unavailable):
+        await oauth.revoke(tokens)
