@@ -97,11 +97,16 @@ def rotate(config_path: Path) -> None:
 @_config_option
 def review(config_path: Path, *, claim_id: int | None, decision: str | None, retry: bool) -> None:
     """List contested claims, reports and messages that failed; decide a claim; retry messages."""
-    from bot.operating import review_waiting
+    from bot.operating import decide_claim, list_waiting, retry_messages
 
     if (claim_id is None) != (decision is None):
         raise click.UsageError("To decide, write the claim's number and --for or --against.")
-    _in_loop(config_path, review_waiting, claim_id, decision == "for", retry)
+    if claim_id is not None:
+        _in_loop(config_path, decide_claim, claim_id, decision == "for", complete=True)
+    elif retry:
+        _in_loop(config_path, retry_messages, complete=True)
+    else:
+        _in_loop(config_path, list_waiting)
 
 
 @main.command()
@@ -133,7 +138,7 @@ def forget(config_path: Path, account: str, *, yes: bool) -> None:
 
     if not yes:
         click.confirm(f"Forget everything about {account}? This cannot be undone.", abort=True)
-    _in_loop(config_path, forget_person, account)
+    _in_loop(config_path, forget_person, account, complete=True)
 
 
 def _in_loop(

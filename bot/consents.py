@@ -170,7 +170,10 @@ class Consents:
 
     async def _granted_on_mastodon(self, found: UnderWay, kept: _Kept, tokens: MastodonTokens) -> Granted:
         if kept.only not in (None, tokens.actor):
-            await self.mastodon.revoke(tokens)
+            async with self._events.database.reading() as connection:
+                connected = await grants.of_account(connection, tokens.actor)
+            if connected is None:  # or it would be the end of what that account has given us before
+                await self.mastodon.revoke(tokens)
             raise Refused(WRONG_ACCOUNT, tokens.acct)
         return Granted(
             person_id=found.person_id,

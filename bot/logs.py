@@ -23,7 +23,9 @@ def set_up_logs(section: "LogSection") -> None:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
     last: Processor = (
-        structlog.processors.JSONRenderer() if section.format == "json" else structlog.dev.ConsoleRenderer(colors=False)
+        structlog.processors.JSONRenderer() if section.format == "json" else structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        )
     )
     processors: list[Processor] = [
         structlog.processors.add_log_level,
@@ -31,7 +33,9 @@ def set_up_logs(section: "LogSection") -> None:
         _conceal,
     ]
     if section.format == "json":
-        processors.append(structlog.processors.dict_tracebacks)
+        # Without local variables: the text of a message, a token or a key may be among them.
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        processors.append(structlog.processors.ExceptionRenderer(transformer))
     structlog.configure(
         processors=[*processors, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),

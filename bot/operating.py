@@ -1,15 +1,22 @@
 """What an operator does from the command line: each takes the loaded configuration and prints what came of it."""
 
 import json
+from dataclasses import asdict
+from typing import Final
 
 import click
 
 from bot.app import epoch_ms, make_keys, open_app, open_database
 from bot.config import ConfigError, Loaded
-from handlers import privacy, reviewing
-from storage import accounts, grants, messages
+from handlers import privacy
+from handlers.claims import review
+from handlers.stats import count
+from storage import accounts, claims, messages, reports
 from storage.database import Database
-from storage.records import Account
+from storage.records import Account, Claim
+from storage.rotation import rotate
+
+_LISTED: Final = 200
 
 
 async def upgrade_database(loaded: Loaded) -> None:
@@ -26,41 +33,70 @@ async def rotate_keys(loaded: Loaded) -> None:
     async with open_database(loaded) as database:
         await database.check_version()
         async with database.transaction() as connection:
-            rotated = await grants.rotate(connection, keys)
+            rotated = await rotate(connection, keys)
     click.echo(f"{rotated} secrets encrypted anew. Keys that only encrypted older ones can be removed now.")
 
 
-async def review_waiting(loaded: Loaded, claim_id: int | None, right: bool, retry: bool) -> None:  # noqa: FBT001  # two flags of the command line
-    """List what waits for an operator; decide a claim; retry the messages whose handlers crashed."""
+async def decide_claim(loaded: Loaded, claim_id: int, right: bool) -> None:  # noqa: FBT001  # a flag of the command line
+    """Carry out an operator's decision; everybody concerned is told by the running bot."""
     async with open_app(loaded) as app:
-        if claim_id is not None:
-            async with app.events.database.transaction() as connection:
-                speeches, line = await reviewing.decide(
-                    connection, app.events.world, app.events.catalogue, claim_id, right=right, now=app.events.clock()
-                )
-                await app.events.promise_speeches(connection, speeches)
-            click.echo(line)
-            return
         async with app.events.database.reading() as connection:
-            failed = await messages.failed(connection)
-            waiting = await reviewing.waiting(connection)
-        for line in waiting:
-            click.echo(line)
+            claim = await claims.get(connection, claim_id)
+            voices = await accounts.voices_of(connection, [claim.person_id] if claim else [])
+        if claim is None or claim.person_id not in voices:
+            raise ConfigError(f"There is no claim {claim_id}. See: reflock review")
+        async with app.events.event(f"operator:{claim_id}:{claim.version}", voices[claim.person_id]) as context:
+            context.say(await review(context, claim_id, for_it=right))
+            await reports.close_about(context.connection, claim.x_handle)
+    click.echo(f"Claim {claim_id} to {claim.x_handle} is {'confirmed' if right else 'withdrawn'}.")
+
+
+async def retry_messages(loaded: Loaded) -> None:
+    """Decide anew every message whose handler crashed."""
+    async with open_app(loaded) as app:
+        async with app.events.database.reading() as connection:
+            failed = await messages.failed(connection, _LISTED)
         for each in failed:
-            done = retry and await app.inboxes[each.network].retry(each)
-            click.echo(f"message {each.reference}: {'decided anew' if done else 'failed; decide it anew with --retry'}")
-        if not waiting and not failed:
-            click.echo("Nothing waits for you.")
+            inbox = app.inboxes.get(each.network)
+            done = inbox is not None and await inbox.retry(each)
+            click.echo(f"message {each.reference}: {'decided anew' if done else 'cannot be read any more'}")
+        if not failed:
+            click.echo("No message has failed.")
+
+
+async def list_waiting(loaded: Loaded) -> None:
+    """List contested claims, reports and failed messages."""
+    async with open_database(loaded) as database:
+        await database.check_version()
+        async with database.reading() as connection:
+            contested = await claims.contested(connection, _LISTED)
+            asked = await reports.waiting(connection, _LISTED)
+            about = {each.x_handle: await claims.of_handle(connection, each.x_handle) for each in asked}
+            failed = await messages.failed(connection, _LISTED)
+    for claim in contested:
+        click.echo(f"contested: {_line(claim)}")
+    for report in asked:
+        click.echo(f"report {report.id} by person {report.person_id} about {report.x_handle}: {report.words or '-'}")
+        for claim in about[report.x_handle]:
+            click.echo(f"  {_line(claim)}")
+    for each in failed:
+        click.echo(f"failed: message {each.reference} ({each.network}); decide it anew with: reflock review --retry")
+    if not contested and not asked and not failed:
+        click.echo("Nothing waits for you.")
+
+
+def _line(claim: Claim) -> str:
+    evidence = claim.evidence.name.lower()
+    return f"claim {claim.id} of person {claim.person_id} to {claim.x_handle} ({claim.x_id or 'no id'}): {claim.state}, {evidence}"
 
 
 async def print_stats(loaded: Loaded) -> None:
     """Print the counters as one JSON object."""
-    from handlers.stats import counters
-
     async with open_database(loaded) as database:
         await database.check_version()
         async with database.reading() as connection:
-            click.echo(json.dumps(await counters(connection)))
+            counted = await count(connection, epoch_ms())
+    click.echo(json.dumps(asdict(counted)))
 
 
 async def export_person(loaded: Loaded, account: str) -> None:

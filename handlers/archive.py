@@ -222,11 +222,15 @@ def _owner(name: str, info: Any) -> Part:
     x_id = _id_of(fields.get("accountid"))
     if x_id is None:
         raise ArchiveError(N_("{name} should say whose archive it is, but names no account."), name=name)
-    try:
-        handle = str(x_handle(str(fields.get("username") or "")))
-    except WordError:
-        handle = None
+    handle = _handle_of(str(fields.get("username") or ""))
     return Part(kind="account", ids=np.empty(0, np.uint64), x_id=x_id, x_handle=handle)
+
+
+def _handle_of(word: str) -> str | None:
+    try:
+        return x_handle(word)
+    except WordError:
+        return None
 
 
 def _slice(name: str, text: str, opening: str, closing: str) -> str:
@@ -272,14 +276,17 @@ def _handles(name: str, text: str) -> Part:
     cells = [row[column or 0] for row in rows[0 if column is None else 1 :] if len(row) > (column or 0)]
     if column is None and len(rows) == 1:
         cells = rows[0]  # all of them in one line
-    words = [word for cell in cells for word in re.split(r"[\s;]+", cell) if word]
     handles: dict[str, None] = {}
     skipped = 0
-    for word in words:
-        try:
-            handles[x_handle(word)] = None
-        except WordError:
-            skipped += 1
+    for cell in cells:
+        words = [word for word in re.split(r"[\s;]+", cell) if word]
+        for word in words:
+            is_prose = len(words) > 1 and not word.startswith("@") and "/" not in word
+            handle = None if is_prose else _handle_of(word)
+            if handle is None:
+                skipped += 1
+            else:
+                handles[handle] = None
     if not handles or skipped > len(handles):
         raise ArchiveError(
             N_(

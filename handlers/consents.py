@@ -198,9 +198,7 @@ async def granted(ctx: Context, granted: Granted) -> str:
             "try again, send me connect and leave the box for follows ticked.",
             account=name,
         )
-    before = await grants.of_account(ctx.connection, account.id)
-    if before is not None and _access(ctx, before.secret) not in (None, json.loads(granted.secret).get("access")):
-        await _promise_revoke(ctx, account, before.secret)
+    await _end_former(ctx, account, granted.secret)
     await grants.keep(
         ctx.connection,
         ctx.world.keys,
@@ -234,6 +232,17 @@ async def _proved(ctx: Context, granted: Granted) -> Account:
         await contests.announce(ctx, [*freed, *await claims.of_person(ctx.connection, ctx.person.id)])
         await contests.tell_each(ctx, freed, contests.FREE)
     return account
+
+
+async def _end_former(ctx: Context, account: Account, secret: str) -> None:
+    """Promise the end of an earlier consent. Mastodon may have given the same token again: that one must live on."""
+    access = json.loads(secret).get("access")
+    before = await grants.of_account(ctx.connection, account.id)
+    if before is not None and _access(ctx, before.secret) not in (None, access):
+        await _promise_revoke(ctx, account, before.secret)
+    for number, _network, ending in await grants.revocations(ctx.connection, [deliveries.act_lane(account.id)]):
+        if _access(ctx, ending) == access:
+            await deliveries.cancel(ctx.connection, ctx.now, delivery.c.id == number)
 
 
 def _access(ctx: Context, secret: bytes) -> str | None:

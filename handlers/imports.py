@@ -81,7 +81,7 @@ async def _typed(ctx: Context, handles: list[XHandle]) -> str:
 
 
 async def received(ctx: Context, lists: Lists) -> str:
-    """Keep lists that were uploaded, and answer at once who of them is here: by DM, and on the page.
+    """Keep lists that were uploaded, and answer at once who of them is here, for a DM and for the page.
 
     A list takes the place of the former one of the same archive; a part of it without its beginning is added. Nothing
     is kept when the archive is of another X account than the one that was claimed.
@@ -91,7 +91,6 @@ async def received(ctx: Context, lists: Lists) -> str:
         try:
             said.append(await evidence_from_archive(ctx, lists.account_x_id, lists.x_handle))
         except ArchiveMismatch as mismatch:
-            ctx.say(str(mismatch))
             return str(mismatch)
     source = f"archive:{lists.account_x_id or ''}"
     added = 0
@@ -117,9 +116,7 @@ async def received(ctx: Context, lists: Lists) -> str:
     if added:
         await _show_to_mutuals(ctx)
     said.append(await _who_is_here(ctx))
-    answer = "\n".join(said)
-    ctx.say(answer)
-    return answer
+    return "\n".join(said)
 
 
 async def _store(ctx: Context, source: str, direction: Direction, keys: Keys64, *, replace: bool) -> Stored:

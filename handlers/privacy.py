@@ -1,8 +1,7 @@
 """Give people everything that is held about them, and forget them when they say so."""
 
-import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from handlers import contests
 from handlers.context import Context, JsonObject
@@ -14,7 +13,7 @@ from storage.codes import Purpose
 from storage.deliveries import Promise
 from storage.keys import new_token
 from storage.privacy import Forgotten, retention, wipe
-from storage.records import Account, ClaimState, DeliveryKind, DeliveryState, Direction, NetworkName, Question
+from storage.records import Account, ClaimState, DeliveryKind, DeliveryState, Direction, Question
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -147,19 +146,15 @@ async def forget_now(ctx: Context) -> None:
 
 
 def _revocations(forgotten: Forgotten, name: str) -> list[Promise]:
-    due: list[tuple[NetworkName, Mapping[str, Any]]] = [
-        (grant.network, {"secret": grant.secret.decode("ascii")}) for grant in forgotten.grants
-    ]
-    due += [(NetworkName(network), json.loads(payload)) for network, payload in forgotten.revocations]
     return [
         Promise(
             kind=DeliveryKind.REVOKE,
             key=f"forgotten:{name}:revoke:{number}",
             lane=f"act:forgotten:{name}",
-            payload=payload,
+            payload={"secret": secret.decode("ascii")},
             network=network,
         )
-        for number, (network, payload) in enumerate(due)
+        for number, (network, secret) in enumerate(forgotten.secrets)
     ]
 
 

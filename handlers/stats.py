@@ -1,7 +1,7 @@
 """stats: the public counters."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from handlers.context import Context
@@ -9,6 +9,9 @@ from handlers.registry import Registry
 from handlers.routing import command
 from handlers.texts import N_
 from storage import follows, links
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 _KEPT_FOR: Final = 60_000
 
@@ -44,11 +47,15 @@ async def counters(ctx: Context) -> Counters:
     """Return the counters, at most a minute old."""
     counted = _counted.get(ctx.world.registry)
     if counted is None or not 0 <= ctx.now - counted.at < _KEPT_FOR:
-        counted = Counters(
-            people=await follows.people(ctx.connection),
-            links=(await links.counts(ctx.connection)).links,
-            reconnections=await follows.reconnections(ctx.connection),
-            at=ctx.now,
-        )
-        _counted[ctx.world.registry] = counted
+        counted = _counted[ctx.world.registry] = await count(ctx.connection, ctx.now)
     return counted
+
+
+async def count(connection: "AsyncConnection", now: int) -> Counters:
+    """Count; this reads whole tables."""
+    return Counters(
+        people=await follows.people(connection),
+        links=(await links.counts(connection)).links,
+        reconnections=await follows.reconnections(connection),
+        at=now,
+    )

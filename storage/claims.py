@@ -107,6 +107,12 @@ async def of_handle(connection: AsyncConnection, x_handle: str) -> list[Claim]:
     return await _select(connection, claim.c.x_handle == x_handle.lower())
 
 
+async def contested(connection: AsyncConnection, limit: int) -> list[Claim]:
+    """Return the claims that are frozen, those to the same X account together."""
+    found = await _select(connection, claim.c.state == ClaimState.CONTESTED.value)
+    return sorted(found, key=lambda each: (each.x_handle, each.id))[:limit]
+
+
 async def since(connection: AsyncConnection, version: int, limit: int) -> list[Changed]:
     """List the claims that changed after a version, in the order of the changes; withdrawn ones and tombstones too."""
     rows = await connection.execute(

@@ -120,6 +120,18 @@ async def set_state(connection: AsyncConnection, grant: Grant, state: GrantState
     await connection.execute(sa.update(consent_grant).where(consent_grant.c.id == grant.id).values(**values))
 
 
+async def revocations(connection: AsyncConnection, lanes: Iterable[str]) -> list[tuple[int, NetworkName, bytes]]:
+    """Return the ends of consents that are promised in lanes and not done: delivery, network, encrypted secret."""
+    rows = await connection.execute(
+        sa.select(delivery.c.id, delivery.c.network, delivery.c.payload).where(
+            delivery.c.lane.in_(list(lanes)),
+            delivery.c.kind == DeliveryKind.REVOKE.value,
+            delivery.c.state.in_([DeliveryState.PROMISED.value, DeliveryState.LEASED.value]),
+        )
+    )
+    return [(row.id, NetworkName(row.network), json.loads(row.payload)["secret"].encode()) for row in rows]
+
+
 async def begin(
     connection: AsyncConnection,
     keys: Keys,

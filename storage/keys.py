@@ -98,8 +98,11 @@ class Keys:
             raise LostSecretError("A stored secret was encrypted with a key that is gone.") from None
 
     def rotate(self, ciphertext: bytes) -> bytes:
-        """Encrypt anew with the newest key."""
-        return self._fernet.rotate(ciphertext)
+        """Encrypt anew with the newest key; raise LostSecretError when none of ours made it."""
+        try:
+            return self._fernet.rotate(ciphertext)
+        except InvalidToken:
+            raise LostSecretError("A stored secret was encrypted with a key that is gone.") from None
 
 
 def new_code(prefix: str = "RF") -> str:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import accounts, claims, deliveries, grants
 from storage.database import Database
-from storage.records import Account, Cadence, Claim, DeliveryKind, Discoverable, Grant, MessageState
+from storage.records import Cadence, Claim, DeliveryKind, Discoverable, MessageState, NetworkName
 from storage.tables import (
     account,
     arrival,
@@ -57,13 +57,11 @@ _SECRET_KINDS: Final = (DeliveryKind.CONSENT.value, DeliveryKind.REVOKE.value)
 class Forgotten:
     """What outlives a forgotten person for a moment.
 
-    `grants` have to be ended at their issuers, and so have the encrypted secrets that stand, in base64, in
-    `revocations` (by network's name); `freed` are claims of others that were frozen because of this person's.
+    `secrets` are the encrypted tokens that have to be ended at their issuers, by network; `freed` are claims of others
+    that were frozen because of this person's.
     """
 
-    accounts: list[Account]
-    grants: list[Grant]
-    revocations: list[tuple[str, str]]
+    secrets: list[tuple[NetworkName, bytes]]
     freed: list[Claim]
 
 
@@ -118,9 +116,9 @@ async def forget(connection: AsyncConnection, person_id: int, now: int) -> Forgo
     """Remove a person: nothing of theirs can be reached afterwards, and `wipe` takes it off the disk."""
     known = (await accounts.accounts_of(connection, [person_id])).get(person_id, [])
     ids = [each.id for each in known]
-    given = [grant for grant in await grants.of_person(connection, person_id) if grant.secret]
+    secrets = [(grant.network, grant.secret) for grant in await grants.of_person(connection, person_id) if grant.secret]
     lanes = [name for each in ids for name in (deliveries.say_lane(each), deliveries.act_lane(each))]
-    revocations = await _revocations_due(connection, lanes)
+    secrets += [(network, secret) for _, network, secret in await grants.revocations(connection, lanes)]
     freed = await _withdraw(connection, person_id, now)
     await connection.execute(
         sa.delete(delivery).where(
@@ -144,7 +142,7 @@ async def forget(connection: AsyncConnection, person_id: int, now: int) -> Forgo
     await _forget_messages(connection, ids, now)
     await connection.execute(sa.delete(account).where(account.c.person_id == person_id))  # questions go with them
     await _empty(connection, person_id, now)
-    return Forgotten(known, given, revocations, [each for each in freed if each.person_id != person_id])
+    return Forgotten(secrets, [each for each in freed if each.person_id != person_id])
 
 
 async def retention(
@@ -202,18 +200,6 @@ async def _with_contacts(connection: AsyncConnection, rows: list[dict[str, Any]]
     """Name the persons that rows are about by their accounts."""
     known = await accounts.accounts_of(connection, {row["contact_id"] for row in rows})
     return [{**row, "contact": [each.handle for each in known.get(row["contact_id"], [])]} for row in rows]
-
-
-async def _revocations_due(connection: AsyncConnection, lanes: list[str]) -> list[tuple[str, str]]:
-    """Return the revocations that are promised and not done: network and encrypted secret."""
-    rows = await connection.execute(
-        sa.select(delivery.c.network, delivery.c.payload).where(
-            delivery.c.lane.in_(lanes),
-            delivery.c.kind == DeliveryKind.REVOKE.value,
-            delivery.c.state.in_(deliveries.UNDONE),
-        )
-    )
-    return [(row.network, row.payload) for row in rows]
 
 
 async def _withdraw(connection: AsyncConnection, person_id: int, now: int) -> list[Claim]:

@@ -48,9 +48,9 @@ async def waiting(connection: AsyncConnection, limit: int) -> list[Report]:
     return [Report(**row._asdict()) for row in rows]
 
 
-async def close(connection: AsyncConnection, report_id: int) -> bool:
-    """Note that a request was looked at; tell whether it was waiting."""
+async def close_about(connection: AsyncConnection, x_handle: str) -> int:
+    """Note that what was asked about an X handle has been decided; return how many requests that settles."""
     closed = await connection.execute(
-        sa.update(report).where(report.c.id == report_id, report.c.done.is_(False)).values(done=True)
+        sa.update(report).where(report.c.x_handle == x_handle, report.c.done.is_(False)).values(done=True)
     )
-    return closed.rowcount > 0
+    return closed.rowcount

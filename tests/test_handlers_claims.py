@@ -290,8 +290,8 @@ async def test_a_report_has_a_number_and_keeps_the_words(stage: Scene) -> None:
         (waiting,) = await reports.waiting(connection, 10)
         assert (str(waiting.id), waiting.x_handle) == (number, "old_alice")
         assert "X deleted it" in waiting.words
-        assert await reports.close(connection, waiting.id)
-        assert not await reports.close(connection, waiting.id)
+        assert await reports.close_about(connection, "old_alice") == 1
+        assert await reports.close_about(connection, "old_alice") == 0
         assert await reports.waiting(connection, 10) == []
 
 

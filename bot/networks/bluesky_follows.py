@@ -233,7 +233,7 @@ class _Consent:
         body = {"repo": self.did, "writes": writes}
         response = await self._ask("POST", "com.atproto.repo.applyWrites", json=body)
         self._limits.remember(self.did, response.headers)
-        if response.status != 200:
+        if not _took(response):
             raise self._failure(response)
 
     async def delete(self, rkey: str) -> None:
@@ -242,7 +242,7 @@ class _Consent:
         body = {"repo": self.did, "collection": FOLLOW, "rkey": rkey}
         response = await self._ask("POST", "com.atproto.repo.deleteRecord", json=body)
         self._limits.remember(self.did, response.headers)
-        if response.status != 200:
+        if not _took(response):
             raise self._failure(response)
 
     async def _ask(self, method: str, nsid: str, **content: Any) -> "PdsResponse":
@@ -261,6 +261,12 @@ class _Consent:
         if response.status in (401, 403):
             return Refused(GRANT_LOST, message or name)
         return _WriteRefused("invalid", message or name)
+
+
+def _took(response: "PdsResponse") -> bool:
+    """Tell whether a write is confirmed: half an answer is none, but older servers answer with nothing at all."""
+    empty = response.headers.get("content-length", "0") == "0"
+    return response.status == 200 and (empty or isinstance(response.json, dict))
 
 
 def _said(response: "PdsResponse") -> tuple[str, str]:

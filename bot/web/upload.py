@@ -88,6 +88,7 @@ class UploadPages:
             ctx.texts = opened.texts
             if await self._pages.spend(ctx.connection, opened, Purpose.IMPORT):
                 answer = await imports.received(ctx, lists)
+                ctx.say(answer)
         if answer is None:
             return self._pages.closed(request, Closed(USED))
         texts = opened.texts

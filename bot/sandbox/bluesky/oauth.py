@@ -214,6 +214,11 @@ class OAuthServer:
         """Return the consents of an account that are in force."""
         return [session for session in self._access.values() if session.did == did]
 
+    def end_sessions(self, did: str) -> None:
+        """End every consent of an account, as its owner can in the settings of their server."""
+        for session in self.sessions_of(did):
+            self._end(session)
+
     def _end(self, session: OAuthSession) -> None:
         session.ended = True
         self._access.pop(session.access, None)

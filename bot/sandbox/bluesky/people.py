@@ -201,6 +201,10 @@ class BlueskyPerson:
             raise ValueError(f"The consent page says: {_Form(answer.text).alert or answer.text}")
         return answer.headers["location"]
 
+    def withdraw_consents(self) -> None:
+        """Take every consent back in the settings of the server, without a word to the app that had it."""
+        self._sandbox.oauth.end_sessions(self.did)
+
 
 class _Form(HTMLParser):
     """Read the one form of a page, as a browser would."""

@@ -163,6 +163,12 @@ class MastodonPerson:
             return str(location)
         return _Page((await http.get(page.url.join(location))).text).code
 
+    def withdraw_consents(self) -> None:
+        """Take every consent back in the settings of the server, without a word to the app that had it."""
+        for token in self._sandbox.oauth.tokens.values():
+            if token.account is self.account and token.app is not None:
+                token.revoked = True
+
 
 class _Page(HTMLParser):
     """Read a page of the authorization server, as a browser would."""

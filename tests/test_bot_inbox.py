@@ -1,0 +1,109 @@
+"""What is heard is answered once; what crashes is not lost; what is too much is not answered."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from bot.inbox import Inbox
+from handlers.commands import router
+from handlers.routing import Router, command
+from storage import messages
+from storage.records import NetworkName
+from tests.conftest import OwnClock
+from tests.flock import Flock, open_flock
+
+
+@pytest.fixture
+async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
+    async with open_flock(database_url, clock) as opened:
+        yield opened
+
+
+@command("help", "Break", fr=("aide",))
+async def breaks(_context: object) -> str | None:
+    """Fail as a handler of ours might."""
+    raise RuntimeError("a mistake of ours")
+
+
+def broken_router() -> Router:
+    return Router([breaks], {}, [], router._unknown)
+
+
+async def test_a_mention_is_answered_in_public_and_what_is_personal_by_dm(flock: Flock) -> None:
+    alice = flock.bluesky.create_account("alice.test")
+    alice.follow(flock.bluesky_bot)
+    uri = alice.post("@reflock.test claim @alice_on_x", [flock.bluesky_bot])
+    await flock.settle()
+    (dm,) = alice.received_dms(flock.bluesky_bot)
+    assert "RF-" in dm.text
+    (public,) = alice.replies_to(uri)
+    assert "direct message" in public.text
+    assert "RF-" not in public.text
+
+
+async def test_a_closed_dm_is_told_in_public_with_its_remedy(flock: Flock) -> None:
+    alice = flock.bluesky.create_account("alice.test")
+    alice.allow_incoming = "none"
+    uri = alice.post("@reflock.test claim @alice_on_x", [flock.bluesky_bot])
+    await flock.settle()
+    (public,) = alice.replies_to(uri)
+    assert "allow messages from everyone" in public.text
+    assert alice.received_dms(flock.bluesky_bot) == []
+
+
+@pytest.mark.parametrize("name", ["bluesky", "mastodon"])
+async def test_a_crash_is_answered_with_a_reference_and_the_message_is_decided_anew(flock: Flock, name: str) -> None:
+    network = NetworkName(name)
+    person, bot = (
+        (flock.bluesky.create_account("alice.test"), flock.bluesky_bot)
+        if network is NetworkName.BLUESKY
+        else (flock.mastodon.create_account("alice"), flock.mastodon_bot)
+    )
+    working = flock.app.inboxes[network]
+    broken = Inbox(flock.app.events, broken_router(), flock.app.networks[network])
+    flock.app = replace(flock.app, inboxes={network: broken})
+    person.dm(bot, "help")  # type: ignore[arg-type]  # each network's people write to their own bot
+    await flock.settle()
+    (apology,) = person.received_dms(bot)  # type: ignore[arg-type]  # as above
+    async with flock.app.events.database.reading() as connection:
+        (failed,) = await messages.failed(connection)
+    assert failed.reference in apology.text
+
+    assert await working.retry(failed)
+    await flock.settle()
+    assert "start: " in person.received_dms(bot)[1].text  # type: ignore[arg-type]  # as above
+    async with flock.app.events.database.reading() as connection:
+        assert await messages.failed(connection) == []
+
+
+async def test_what_is_heard_twice_is_answered_once(flock: Flock) -> None:
+    alice = flock.mastodon.create_account("alice")
+    alice.dm(flock.mastodon_bot, "hello")
+    await flock.settle()
+    before = await flock.app.networks[NetworkName.MASTODON].hear(None)
+    alice.dm(flock.mastodon_bot, "help claim")
+    await flock.settle()
+    again = await flock.app.networks[NetworkName.MASTODON].hear(before.cursor)
+    assert len(again.messages) == 1
+    inbox = flock.app.inboxes[NetworkName.MASTODON]
+    assert not await inbox.handle(again.messages[0])
+    await flock.settle()
+    assert len(alice.received_dms(flock.mastodon_bot)) == 2
+
+
+async def test_a_public_thread_is_not_answered_for_ever(flock: Flock) -> None:
+    alice = flock.bluesky.create_account("alice.test")
+    root = alice.post("@reflock.test hello", [flock.bluesky_bot])
+    for _ in range(8):
+        alice.post("@reflock.test hello", [flock.bluesky_bot], reply_to=root)
+        await flock.settle()
+    answers = [each for each in flock.bluesky.journal.of("post", by=flock.bluesky_bot.did)]
+    assert len(answers) == flock.config.config.conversation.replies_per_thread
+
+
+async def test_other_bots_are_not_answered(flock: Flock) -> None:
+    parrot = flock.mastodon.create_account("parrot", bot=True)
+    parrot.dm(flock.mastodon_bot, "hello")
+    await flock.settle()
+    assert parrot.received_dms(flock.mastodon_bot) == []
