@@ -36,7 +36,7 @@ async def stats(ctx: Context) -> str | None:
     counted = await counters(ctx)
     number = ctx.texts.number
     return ctx.text(
-        "{people} people registered · {links} links held · {reconnections} reconnections made",
+        "People registered: {people} · links held: {links} · reconnections made: {reconnections}",
         people=number(counted.people),
         links=number(counted.links),
         reconnections=number(counted.reconnections),

@@ -1,5 +1,7 @@
 """Remember which messages were heard, so that each is answered once."""
 
+import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -31,6 +33,8 @@ async def remember(
     now: int,
 ) -> bool:
     """Write down that a message was heard; tell whether it was new."""
+    if await connection.scalar(sa.select(message.c.id).where(message.c.id == _tombstone(message_id))):
+        return False
     statement = (
         insert(connection, message)
         .values(
@@ -91,6 +95,32 @@ async def failed(connection: AsyncConnection, limit: int = 100) -> list[Failed]:
 async def forget(connection: AsyncConnection, message_id: str) -> None:
     """Forget that a message was heard, so that it can be heard again."""
     await connection.execute(sa.delete(message).where(message.c.id == message_id))
+
+
+async def forget_writers(connection: AsyncConnection, account_ids: Collection[str], since: int) -> None:
+    """Forget who wrote messages, and all older than `since`; the newer ones are known again if they are heard again.
+
+    What stays of them is a digest of their id, because the id itself may name the writer.
+    """
+    of_them = message.c.account_id.in_(account_ids)
+    await connection.execute(sa.delete(message).where(of_them, message.c.at < since))
+    for message_id in list(await connection.scalars(sa.select(message.c.id).where(of_them))):
+        await connection.execute(
+            sa.update(message)
+            .where(message.c.id == message_id)
+            .values(
+                id=_tombstone(message_id),
+                account_id="",
+                thread_key="",
+                state=MessageState.HANDLED.value,
+                reference=None,
+                secret=None,
+            )
+        )
+
+
+def _tombstone(message_id: str) -> str:
+    return f"~{hashlib.sha256(message_id.encode()).hexdigest()}"
 
 
 async def read_cursor(connection: AsyncConnection, name: str) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage import accounts, claims, deliveries, grants
+from storage import accounts, claims, deliveries, grants, messages
 from storage.database import Database
 from storage.records import Cadence, Claim, DeliveryKind, Discoverable, MessageState, NetworkName
 from storage.tables import (
@@ -139,7 +139,7 @@ async def forget(connection: AsyncConnection, person_id: int, now: int) -> Forgo
         )
     for table in (arrival, batch, code, consent, consent_grant, listing, report, upload):
         await connection.execute(sa.delete(table).where(table.c.person_id == person_id))
-    await _forget_messages(connection, ids, now)
+    await messages.forget_writers(connection, ids, now - _HEARD_AGAIN)
     await connection.execute(sa.delete(account).where(account.c.person_id == person_id))  # questions go with them
     await _empty(connection, person_id, now)
     return Forgotten(secrets, [each for each in freed if each.person_id != person_id])
@@ -213,16 +213,6 @@ async def _withdraw(connection: AsyncConnection, person_id: int, now: int) -> li
         .values(x_handle=sa.literal("~") + sa.cast(claim.c.id, sa.String), x_id=None, arrival_seq=None)
     )
     return freed
-
-
-async def _forget_messages(connection: AsyncConnection, ids: list[str], now: int) -> None:
-    """Forget who wrote; the newest messages' own ids stay for a day, or they could be heard a second time."""
-    await connection.execute(sa.delete(message).where(message.c.account_id.in_(ids), message.c.at < now - _HEARD_AGAIN))
-    await connection.execute(
-        sa.update(message)
-        .where(message.c.account_id.in_(ids))
-        .values(account_id="", thread_key="", state=MessageState.HANDLED.value, reference=None, secret=None)
-    )
 
 
 async def _empty(connection: AsyncConnection, person_id: int, now: int) -> None:

@@ -208,10 +208,19 @@ class Community:
                     await deliveries.settle(
                         connection, delivery, DeliveryState.CANCELLED, self.clock(), reason=reason
                     )
-                ctx = await self._context(connection, f"d{delivery.id}", str(delivery.account_id))
-                assert delivery.batch_id is not None
-                await follows.batch_progress(ctx, delivery.batch_id)
-                await self._promise_notices(ctx)
+                await self._progress(connection, delivery)
+
+    async def finish(self, delivery: Delivery) -> None:
+        """Let a follow that was under way come through."""
+        async with self.database.transaction() as connection:
+            await self._settle(connection, delivery, lambda _target: ("done", "at://late"))
+            await self._progress(connection, delivery)
+
+    async def _progress(self, connection: AsyncConnection, delivery: Delivery) -> None:
+        ctx = await self._context(connection, f"d{delivery.id}", str(delivery.account_id))
+        assert delivery.batch_id is not None
+        await follows.batch_progress(ctx, delivery.batch_id)
+        await self._promise_notices(ctx)
 
     async def _settle(self, connection: AsyncConnection, delivery: Delivery, answer: Callable[[str], Outcome]) -> None:
         actor = json.loads(delivery.payload)["actor"]

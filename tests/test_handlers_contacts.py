@@ -149,8 +149,8 @@ async def test_why_explains_evidence_choice_and_network(town: Community) -> None
 
 async def test_stats_count_and_are_kept_for_a_minute(town: Community, clock: OwnClock) -> None:
     await town.uploads(ALICE, [1, 2, 3])
-    assert "1 people registered · 3 links held · 0 reconnections made" in await town.sends(ALICE, "stats")
+    assert "People registered: 1 · links held: 3 · reconnections made: 0" in await town.sends(ALICE, "stats")
     await town.uploads(BOB, [1])
-    assert "3 links held" in await town.sends(ALICE, "stats")
+    assert "links held: 3" in await town.sends(ALICE, "stats")
     clock.pass_seconds(61)
-    assert "4 links held" in await town.sends(ALICE, "stats")
+    assert "links held: 4" in await town.sends(ALICE, "stats")
