@@ -51,6 +51,8 @@ def write_files(directory: Path) -> Iterator[str]:
             f"REFLOCK_PSEUDONYM_KEY={pseudonym}\n"
             "# Fernet keys, separated by commas, the newest first.\n"
             f"REFLOCK_GRANT_KEYS={grant}\n"
+            "# The key by which Bluesky's servers recognise this installation; only its public half is ever shown.\n"
+            f'REFLOCK_CLIENT_KEY="{_signing_key()}"\n'
             "REFLOCK_BLUESKY_APP_PASSWORD=\n"
             "REFLOCK_MASTODON_ACCESS_TOKEN=\n"
         ),
@@ -65,3 +67,14 @@ def write_files(directory: Path) -> Iterator[str]:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
         yield f"{path} written."
+
+
+def _signing_key() -> str:
+    """Make a P-256 key in PEM, written on one line as .env files do."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return pem.decode("ascii").replace("\n", "\\n")

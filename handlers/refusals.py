@@ -15,7 +15,7 @@ _REASONS: Final[Mapping[str, str]] = {
     "undone": N_("you took it back"),
     "skipped": N_("you skipped them"),
     "cancelled": N_("it was called off"),
-    "contact_gone": N_("they do not want to be found any more"),
+    "contact_gone": N_("they cannot be found here any more"),
     "forbidden": N_("your server does not allow it"),
     "invalid": N_("the network did not accept it"),
 }

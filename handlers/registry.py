@@ -81,19 +81,15 @@ class Registry:
         first = np.searchsorted(state.keys, keys, side="left")
         last = np.searchsorted(state.keys, keys, side="right")
         found: dict[int, Match] = {}
-        for place in np.flatnonzero(last > first):
-            for entry in state.entries[first[place] : last[place]]:
-                match = Match(
-                    claim_id=int(entry["claim"]),
-                    person_id=int(entry["person"]),
-                    by_id=bool(entry["by_id"]),
-                    evidence=Evidence(int(entry["evidence"])),
-                    arrival_seq=int(entry["seq"]) or None,
-                )
-                # A handle changes hands on X: it says who it was only of somebody who has proved it.
-                if not match.by_id and (match.evidence < Evidence.POST or match.claim_id in found):
-                    continue
-                found[match.claim_id] = match
+        hits = np.flatnonzero(last > first)
+        counts = last[hits] - first[hits]
+        # Every place from first to last, of all hits at once.
+        places = np.repeat(first[hits] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        for claim_id, person_id, seq, evidence, by_id in state.entries[places].tolist():
+            # A handle changes hands on X: it says who it was only of somebody who has proved it.
+            if not by_id and (evidence < Evidence.POST or claim_id in found):
+                continue
+            found[claim_id] = Match(claim_id, person_id, by_id, Evidence(evidence), seq or None)
         return [found[claim_id] for claim_id in sorted(found)]
 
 

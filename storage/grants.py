@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.dialect import insert
-from storage.keys import Keys
+from storage.keys import Keys, LostSecretError
 from storage.records import DeliveryKind, DeliveryState, Grant, GrantState, NetworkName, check_transition
-from storage.tables import consent, consent_grant, delivery, mastodon_app, message, session
+from storage.tables import consent, consent_grant, delivery, mastodon_app
 
 _ERASED = b""
 
@@ -204,61 +204,21 @@ async def keep_app(connection: AsyncConnection, keys: Keys, server: str, secret:
     await connection.execute(statement.on_conflict_do_update(index_elements=["server"], set_=values))
 
 
-async def rotate(connection: AsyncConnection, keys: Keys) -> int:
-    """Encrypt every stored secret anew with the newest key; return how many. LostSecretError: a key is missing."""
-    rotated = 0
-    for table in (consent_grant, consent, mastodon_app, message, session):
-        primary = next(iter(table.primary_key.columns))
-        rows = await connection.execute(
-            sa.select(primary.label("key"), table.c.secret).where(
-                table.c.secret.is_not(None), table.c.secret != _ERASED
-            )
-        )
-        for row in rows.all():
-            await connection.execute(
-                sa.update(table).where(primary == row.key).values(secret=_rotated(keys, row.secret))
-            )
-            rotated += 1
-    return rotated + await _rotate_promises(connection, keys)
-
-
-async def _rotate_promises(connection: AsyncConnection, keys: Keys) -> int:
-    """Encrypt anew what travels with promises: tokens to be revoked, codes to be handed over."""
-    rows = await connection.execute(
-        sa.select(delivery.c.id, delivery.c.payload).where(
-            delivery.c.kind.in_([DeliveryKind.REVOKE.value, DeliveryKind.CONSENT.value]),
-            delivery.c.state.in_([DeliveryState.PROMISED.value, DeliveryState.LEASED.value]),
-        )
-    )
-    rotated = 0
-    for row in rows.all():
-        payload = json.loads(row.payload)
-        secrets = {name: payload[name] for name in ("secret", "code") if name in payload}
-        if secrets:
-            fresh = {name: _rotated(keys, value.encode()).decode() for name, value in secrets.items()}
-            await connection.execute(
-                sa.update(delivery).where(delivery.c.id == row.id).values(payload=json.dumps({**payload, **fresh}))
-            )
-            rotated += 1
-    return rotated
-
-
-def _rotated(keys: Keys, secret: bytes) -> bytes:
-    keys.decrypt(secret)  # says in our own words when the key is gone
-    return keys.rotate(secret)
-
-
 async def _under_way(connection: AsyncConnection, keys: Keys, *where: sa.ColumnElement[bool]) -> UnderWay | None:
     row = (
         await connection.execute(sa.select(consent).where(*where).order_by(consent.c.created_at.desc()).limit(1))
     ).one_or_none()
     if row is None:
         return None
+    try:
+        secret = keys.decrypt(row.secret) if row.secret else ""
+    except LostSecretError:  # its key is gone: nobody can finish it
+        return None
     return UnderWay(
         digest=row.digest,
         person_id=row.person_id,
         network=NetworkName(row.network),
-        secret=keys.decrypt(row.secret) if row.secret else "",
+        secret=secret,
         created_at=row.created_at,
         expires_at=row.expires_at,
         used_at=row.used_at,

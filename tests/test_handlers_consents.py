@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonPerson
 from handlers import consents
-from storage import accounts, deliveries, grants
+from storage import accounts, deliveries, grants, rotation
 from storage.database import Database
 from storage.deliveries import Promise
 from storage.keys import Keys
@@ -193,7 +193,7 @@ async def test_secrets_are_encrypted_anew_with_the_newest_key(database: Database
             network=account.network,
         )
         await deliveries.promise(connection, [revoke], clock())
-        assert await grants.rotate(connection, both) == 3
+        assert await rotation.rotate(connection, both) == 3
         grant = await grants.of_account(connection, account.id)
         assert grant is not None
         assert after.decrypt(grant.secret) == "tokens"

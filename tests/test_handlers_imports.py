@@ -2,8 +2,8 @@
 
 import pytest
 
-from handlers.imports import received
 from handlers.archive import Lists
+from handlers.imports import received
 from storage import codes, links
 from storage.codes import Purpose
 from storage.database import Database
@@ -118,9 +118,7 @@ async def test_handles_and_what_made_no_sense_are_counted(town: Community) -> No
     assert "Nobody of the 2 accounts you followed is here yet." in said
 
 
-async def test_before_the_opening_day_lists_are_only_collected(
-    database: Database, clock: OwnClock, keys: Keys
-) -> None:
+async def test_before_the_opening_day_lists_are_only_collected(database: Database, clock: OwnClock, keys: Keys) -> None:
     town = community(database, clock, keys, opens_at=clock() + 3_600_000)
     await town.joins(BOB, "old_bob", 1)
     answer = await town.uploads(ALICE, [1])

@@ -107,8 +107,6 @@ async def start(
             service_url=sky.url,
             handle=flock.handle,
             app_password=password,
-            plc_url=sky.url,
-            guard=guard,
             oauth=oauth,
             sessions=drawer,
             clock=clock,
@@ -227,6 +225,8 @@ async def test_a_session_that_ended_for_good_is_begun_anew_and_a_lost_password_i
     with pytest.raises(Refused) as refusal:
         await bot.hear(None)
     assert refusal.value.reason == LOGIN_REFUSED
+    with pytest.raises(Unavailable):
+        await bot.say(dm_to(flock, "to anybody"))
 
 
 async def test_the_bot_says_that_it_is_one_and_lets_everybody_write_to_it(

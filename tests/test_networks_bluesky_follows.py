@@ -50,8 +50,6 @@ async def bot(
         service_url=sky.url,
         handle=flock.handle,
         app_password=flock.password,
-        plc_url=sky.url,
-        guard=guard,
         oauth=oauth,
         sessions=Drawer(),
         clock=clock,

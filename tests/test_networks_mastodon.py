@@ -16,7 +16,6 @@ from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonPerson, MastodonSandbox
 from bot.sandbox.mastodon.limits import STATUSES, Rule
 from tests.conftest import OwnClock
-from tests.test_networks_bluesky import Drawer
 
 Start = Callable[..., Awaitable[MastodonNetwork]]
 
@@ -55,7 +54,6 @@ async def start(town: MastodonSandbox, flock: MastodonPerson, clock: OwnClock) -
                 clock=clock,
                 poll_seconds=poll,
                 streaming=streaming,
-                sessions=Drawer(),
             )
             running.append(network)
             await network.start()
@@ -372,6 +370,17 @@ async def test_what_was_never_said_is_said_and_old_words_are_not_taken_for_it(
     clock.pass_seconds(3600)
     await bot.say(dm_to(alice, "One more is here.", key="k2", first_at=clock()))
     assert len(alice.received_dms(flock)) == 2
+
+
+async def test_a_bot_that_is_locked_out_refuses_nobody(
+    bot: MastodonNetwork, alice: MastodonPerson, flock: MastodonPerson, town: MastodonSandbox
+) -> None:
+    town.oauth.tokens[flock.token].revoked = True
+    with pytest.raises(Unavailable):
+        await bot.say(dm_to(alice, "Hello!"))
+    with pytest.raises(Refused) as refusal:
+        await bot.hear(None)
+    assert refusal.value.reason == LOGIN_REFUSED
 
 
 async def test_who_cannot_be_reached_is_told_apart(

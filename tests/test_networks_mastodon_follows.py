@@ -15,7 +15,6 @@ from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonPerson, MastodonSandbox
 from bot.sandbox.mastodon.limits import FOLLOWS, Rule
 from tests.conftest import OwnClock
-from tests.test_networks_bluesky import Drawer
 
 _NUMBERS = itertools.count()
 
@@ -47,7 +46,6 @@ def bot(town: MastodonSandbox, guard: GuardedClient, oauth: MastodonOauth, clock
         oauth=oauth,
         clock=clock,
         poll_seconds=1,
-        sessions=Drawer(),
     )
 
 
@@ -233,7 +231,6 @@ async def test_a_server_inside_our_walls_is_not_asked(
             oauth=oauth,
             clock=clock,
             poll_seconds=1,
-            sessions=Drawer(),
         )
         with pytest.raises(Refused, match="https"):
             await bot.follow(grant, [order(bob)])

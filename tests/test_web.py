@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 import zipfile
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,10 +11,19 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from bot.config import Loaded, parse
+from bot.consents import Consents
+from bot.networks.guard import GuardedClient
+from bot.networks.identity_atproto import IdentityResolver
+from bot.networks.oauth_atproto import AtprotoOauth
 from bot.sandbox.archive import follower_js, following_js
 from bot.sandbox.bluesky.people import BlueskyPerson
 from bot.sandbox.faults import Fault
+from bot.web.app import web
+from bot.web.serving import Server
 from storage import codes, grants
 from storage.codes import Purpose
 from storage.keys import new_token
@@ -270,9 +280,7 @@ async def test_every_answer_is_guarded_and_says_nothing_of_what_went_wrong(flock
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "<script" not in answer.text
         assert " style=" not in answer.text
-        for cookie in answer.headers.get_list("set-cookie"):
-            assert "HttpOnly" in cookie
-            assert "SameSite=lax" in cookie
+        assert "set-cookie" not in answer.headers
     address = await link(flock, alice, "import")
     page = await flock.browser.get(address)
     async with flock.app.events.database.transaction() as connection:
@@ -294,6 +302,32 @@ async def test_machines_are_told_how_it_is(flock: Flock, alice: BlueskyPerson) -
     # The development client is described by its id alone.
     assert (await flock.browser.get(f"{flock.pages}/oauth-client-metadata.json")).status_code == 404
     assert (await flock.browser.get(f"{flock.pages}/jwks.json")).json() == {"keys": []}
+
+
+async def test_a_confidential_client_is_described_and_its_cookies_keep_to_https(
+    flock: Flock, alice: BlueskyPerson
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    home = "https://reflock.example"
+    loaded = Loaded(config=parse({"web": {"public_url": home}}, "the test"), secrets=flock.config.secrets)
+    async with GuardedClient() as guard:
+        atproto = AtprotoOauth(
+            guard, IdentityResolver(guard), public_url=home, clock=time.time, signing_key=key.decode()
+        )
+        consents = Consents(flock.app.events, atproto, flock.app.consents.mastodon)
+        async with Server(web(flock.app.events, consents, loaded)) as server:
+            metadata = (await flock.browser.get(f"{server.url}/oauth-client-metadata.json")).json()
+            assert metadata["client_id"] == f"{home}/oauth-client-metadata.json"
+            assert metadata["redirect_uris"] == [f"{home}/connect/bluesky/callback"]
+            (public,) = (await flock.browser.get(f"{server.url}/jwks.json")).json()["keys"]
+            assert "d" not in public
+            assert "set-cookie" not in (await flock.browser.get(server.url)).headers
+            address = await link(flock, alice, "connect")
+            form = await flock.browser.get(address.replace(flock.pages, server.url))
+            assert "HttpOnly" in form.headers["set-cookie"]
+            assert "Secure" in form.headers["set-cookie"]
 
 
 async def test_the_pages_speak_the_language_of_their_reader(flock: Flock, alice: BlueskyPerson) -> None:

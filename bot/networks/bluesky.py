@@ -28,13 +28,12 @@ from bot.networks.bluesky_records import (
     tid_for,
     within,
 )
-from bot.networks.errors import GONE, Refused, Unavailable
+from bot.networks.errors import GONE, Refused, Unavailable, for_later
 from bot.networks.oauth_atproto import AtprotoTokens
 from storage.records import NetworkName
 
 if TYPE_CHECKING:
     from bot.networks.bluesky_client import BlueskyClient
-    from bot.networks.guard import GuardedClient
     from bot.networks.oauth_atproto import AtprotoOauth
     from bot.networks.sessions import SessionStore
 
@@ -89,8 +88,6 @@ class BlueskyNetwork:
         handle: str,
         app_password: str,
         chat_did: str = "did:web:api.bsky.chat",
-        plc_url: str,  # noqa: ARG002  # all networks are told where names are resolved; here `oauth` does it
-        guard: "GuardedClient",  # noqa: ARG002  # likewise: only `oauth` asks servers that users name
         oauth: "AtprotoOauth | None",
         sessions: "SessionStore",
         clock: Callable[[], int],
@@ -217,7 +214,7 @@ class BlueskyNetwork:
                 if at < floor:
                     more = False
                     break
-                latest = max(latest, at)
+                latest = max(latest, min(at, self._clock()))  # a time to come must not hide what comes before it
                 near.append((at, digest))
                 message = self._read_post(line, item, at) if digest not in known else None
                 if message is not None:
@@ -281,10 +278,14 @@ class BlueskyNetwork:
     # Speaking.
 
     async def say(self, say: Say) -> str:
-        """Answer a thread in public, or write to an account by DM."""
+        """Answer a thread in public, or write to an account by DM; while the login is refused, it is Unavailable."""
         line, chat, _ = self._running()
-        if not say.public:
-            return await chat.send(say)
+        try:
+            return await (self._answer(line, say) if say.public else chat.send(say))
+        except Refused as refusal:
+            raise for_later(refusal) from refusal
+
+    async def _answer(self, line: "BlueskyClient", say: Say) -> str:
         thread = json.loads(say.thread or "{}")
         if "parent" not in thread:
             raise Refused(GONE, "There is no public thread to answer.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bot.networks import FollowOrder, FollowOutcome, GrantInUse
 from bot.networks.bluesky_records import FOLLOW, iso, rkey_of
-from bot.networks.errors import BLOCKED, GONE, GRANT_LOST, LOGIN_REFUSED, NetworkError, PartlyDone, Refused, Unavailable
+from bot.networks.errors import BLOCKED, GONE, GRANT_LOST, NetworkError, PartlyDone, Refused, Unavailable, for_later
 from bot.networks.oauth_atproto import AtprotoTokens
 from bot.networks.ratelimits import AnnouncedLimits, RateLimited
 
@@ -55,7 +55,7 @@ class BlueskyFollows:
                 await consent.freshen()
                 await act(consent, batch, outcomes)
             except NetworkError as error:
-                cause = _about_the_grant(error)
+                cause = for_later(error)
                 for order in batch:
                     if order.key not in outcomes:
                         break
@@ -135,7 +135,11 @@ class BlueskyFollows:
             await consent.write(writes)
         except _WriteRefused as refusal:
             if len(orders) == 1:
-                outcomes[orders[0].key] = FollowOutcome("refused", reason=refusal.reason)
+                key = orders[0].key
+                # Some servers name a record that exists already so, instead of answering 500.
+                there = await consent.has(key, orders[0].actor)
+                uri = consent.uri(key)
+                outcomes[key] = FollowOutcome("done", uri) if there else FollowOutcome("refused", reason=refusal.reason)
                 return
             half = len(orders) // 2
             await self._create(consent, orders[:half], outcomes)
@@ -225,7 +229,10 @@ class _Consent:
         name, message = _said(response)
         if name == "RecordNotFound" or "Could not locate record" in message:
             return False
-        raise self._failure(response)
+        failure = self._failure(response)
+        if isinstance(failure, _WriteRefused):  # a key that no record can have names none
+            return False
+        raise failure
 
     async def write(self, writes: list[Json]) -> None:
         """Make several changes, all or none."""
@@ -272,10 +279,3 @@ def _took(response: "PdsResponse") -> bool:
 def _said(response: "PdsResponse") -> tuple[str, str]:
     body = response.json if isinstance(response.json, dict) else {}
     return str(body.get("error") or ""), str(body.get("message") or "")
-
-
-def _about_the_grant(error: NetworkError) -> NetworkError:
-    """Return the error as it concerns the orders: that the bot itself is locked out refuses none of them."""
-    if isinstance(error, Refused) and error.reason == LOGIN_REFUSED:
-        return Unavailable(f"The bot cannot log in: {error.detail}")
-    return error

@@ -53,3 +53,10 @@ class PartlyDone(NetworkError):
         super().__init__(f"{len(outcomes)} done, then: {cause}")
         self.outcomes = list(outcomes)
         self.cause = cause
+
+
+def for_later(error: NetworkError) -> NetworkError:
+    """Return an error as it concerns a promise: that the bot itself is locked out refuses nobody anything, it delays."""
+    if isinstance(error, Refused) and error.reason == LOGIN_REFUSED:
+        return Unavailable(f"The bot cannot log in: {error.detail}")
+    return error

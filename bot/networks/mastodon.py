@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from bot.networks import Batch, FollowOrder, FollowOutcome, GrantInUse, Incoming, Say
-from bot.networks.errors import BLOCKED, GONE, LOGIN_REFUSED, NetworkError, Refused, Unavailable
+from bot.networks.errors import BLOCKED, GONE, LOGIN_REFUSED, NetworkError, Refused, Unavailable, for_later
 from bot.networks.mastodon_follows import MastodonFollows
 from bot.networks.mastodon_statuses import (
     Ourselves,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from bot.networks.mastodon_client import MastodonClient
     from bot.networks.mastodon_stream import NewsStream
     from bot.networks.oauth_mastodon import MastodonOauth
-    from bot.networks.sessions import SessionStore
 
 _log = structlog.get_logger()
 
@@ -61,7 +60,6 @@ class MastodonNetwork:
         clock: Callable[[], int],
         poll_seconds: float,
         streaming: bool = True,
-        sessions: "SessionStore",  # noqa: ARG002  # all networks are given it; here the token is the session
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._access_token = access_token
@@ -255,8 +253,17 @@ class MastodonNetwork:
     # Speaking.
 
     async def say(self, say: Say) -> str:
-        """Answer a thread in public, or write to one account alone; nobody else is ever addressed."""
+        """Answer a thread in public, or write to one account alone; nobody else is ever addressed.
+
+        While the server does not take our token, it is Unavailable: that refuses nobody anything.
+        """
         _, mouth, us = self._running()
+        try:
+            return await self._say(mouth, us, say)
+        except Refused as refusal:
+            raise for_later(refusal) from refusal
+
+    async def _say(self, mouth: "MastodonClient", us: Ourselves, say: Say) -> str:
         thread = Thread.read(say.thread)
         if say.public and thread is None:
             raise Refused(GONE, "There is no public thread to answer.")

@@ -19,6 +19,8 @@ Json = dict[str, Any]
 
 _SCOPE_WORDS: Final = "outside the authorized scopes"
 _KNOWN_IDS: Final = 20_000
+# How servers answer a search for what they cannot make sense of.
+_NOT_FOUND: Final = frozenset({400, 404, 422})
 
 
 class MastodonFollows:
@@ -77,11 +79,13 @@ class MastodonFollows:
         return FollowOutcome("done" if answer.get("following") else "requested", number)
 
     async def _unfollow(self, tokens: MastodonTokens, order: FollowOrder) -> FollowOutcome:
-        if order.uri is None or not order.uri.isalnum():
+        if order.uri is None or not _is_number(order.uri):
             return FollowOutcome("already")
         response = await self._ask(tokens, "POST", f"/api/v1/accounts/{order.uri}/unfollow", "follows")
         if response.status in (403, 422):
             return FollowOutcome("refused", reason="invalid")
+        if response.ok:
+            response.json_object()  # half an answer confirms nothing
         return FollowOutcome("done", order.uri)  # 404: who is gone is not followed either
 
     async def _resolve(self, tokens: MastodonTokens, order: FollowOrder) -> str | None:
@@ -93,10 +97,12 @@ class MastodonFollows:
         for query in (order.handle.lstrip("@"), order.actor):
             params = {"q": query, "type": "accounts", "resolve": "true", "limit": "5"}
             response = await self._ask(tokens, "GET", "/api/v2/search", "searches", params)
+            if not response.ok and response.status not in _NOT_FOUND:
+                raise Unavailable(f"{tokens.server} answered a search with {response.status}.")
             found = response.json_object().get("accounts") if response.ok else None
             for account in found if isinstance(found, list) else ():
                 number = str(account.get("id", "")) if isinstance(account, dict) else ""
-                if number.isalnum() and _is(account, order, tokens.server):
+                if _is_number(number) and _is(account, order, tokens.server):
                     self._remember((tokens.base_url, order.actor), number)
                     return number
         return None
@@ -132,6 +138,11 @@ class MastodonFollows:
         if response.status == 403 and _SCOPE_WORDS in response.content.decode(errors="replace"):
             raise Refused(GRANT_LOST, f"The consent on {tokens.server} does not cover this.")
         return response
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether this may stand in a path as an account's number (some servers use letters too)."""
+    return text.isascii() and text.isalnum()
 
 
 def _is(account: Json, order: FollowOrder, server: str) -> bool:

@@ -75,7 +75,7 @@ class _Front:
         """Say what Reflock is and how to reach it."""
         bots = self._pages.events.world.settings.bots
         links = [_profile(network, handle) for network, handle in bots.items() if handle]
-        return self._pages.page(request, "front.html", self._pages.texts(request), {"bots": links})
+        return self._pages.page(request, "front.html", self._pages.texts(request), {"bots": links}, has_form=False)
 
     async def client_metadata(self, _request: Request) -> Response:
         """Describe us to Bluesky's authorization servers."""

@@ -85,6 +85,7 @@ class Pages:
         values: Mapping[str, Any],
         *,
         status: int = 200,
+        has_form: bool = True,
         leads_away: bool = False,
     ) -> Response:
         """Render a page; `leads_away` says that a form of it redirects to a server that its user names."""
@@ -98,7 +99,8 @@ class Pages:
             **values,
         )
         response = HTMLResponse(html, status)
-        self._set_cookie(response, _FORM_COOKIE, secret)
+        if has_form:
+            self._set_cookie(response, _FORM_COOKIE, secret)
         if leads_away:
             # Browsers apply form-action to where a form's answer redirects to, too.
             targets = "'self' https:" if self._secure else "'self' https: http:"
@@ -108,7 +110,8 @@ class Pages:
     def message(self, request: Request, texts: Texts, title: str, words: str, *, status: int = 200) -> Response:
         """Render a page that only says something; every line becomes a paragraph."""
         lines = [line for line in words.split("\n") if line.strip()]
-        return self.page(request, "message.html", texts, {"title": title, "lines": lines}, status=status)
+        values = {"title": title, "lines": lines}
+        return self.page(request, "message.html", texts, values, status=status, has_form=False)
 
     def closed(self, request: Request, closed: Closed) -> Response:
         """Say why a link does not work."""
