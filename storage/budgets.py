@@ -30,29 +30,30 @@ class Allowance:
             raise ValueError(f"An allowance needs 0 < burst <= n and a period: {self}")
 
     @property
-    def interval(self) -> float:
-        """Return the milliseconds between two acts at the even pace."""
-        return self.period / max(1, self.n - self.burst)
+    def pace(self) -> int:
+        """Return how many acts a period there are at the even pace."""
+        return max(1, self.n - self.burst)
+
+    def lasts(self, acts: int) -> int:
+        """Return the milliseconds that so many acts take at the even pace; never less than they do."""
+        return -(-acts * self.period // self.pace)
 
 
 async def take(
     connection: AsyncConnection, name: str, allowances: Sequence[Allowance], wanted: int, now: int
 ) -> tuple[int, int]:
     """Take up to `wanted` acts from a budget; return how many were granted and, if none, when to come again."""
-    tats = await _tats(connection, name)
+    tats = await _lock(connection, name, allowances)
     granted, again_at = wanted, now
     for each in allowances:
-        tat = max(now, tats.get(each.period, 0))
-        free = int((now + each.burst * each.interval - tat) // each.interval)
-        if free < granted:
-            granted = max(0, free)
-            again_at = max(again_at, int(tat - (each.burst - 1) * each.interval) + 1)
+        used = max(0, tats.get(each.period, 0) - now)
+        granted = min(granted, max(0, (each.burst * each.period - used * each.pace) // each.period))
+        again_at = max(again_at, now + used - (each.burst - 1) * each.period // each.pace)
     if granted:
         for each in allowances:
-            used_until = max(now, tats.get(each.period, 0)) + granted * each.interval
-            statement = insert(connection, budget).values(name=name, period=each.period, tat=int(used_until))
+            used_until = max(now, tats.get(each.period, 0)) + each.lasts(granted)
             await connection.execute(
-                statement.on_conflict_do_update(index_elements=["name", "period"], set_={"tat": statement.excluded.tat})
+                sa.update(budget).where(budget.c.name == name, budget.c.period == each.period).values(tat=used_until)
             )
     return granted, again_at
 
@@ -61,18 +62,22 @@ async def wait_for(
     connection: AsyncConnection, name: str, allowances: Sequence[Allowance], ahead: int, now: int
 ) -> int:
     """Return the milliseconds until `ahead` acts will have been done at the allowed pace."""
-    tats = await _tats(connection, name)
+    rows = await connection.execute(sa.select(budget.c.period, budget.c.tat).where(budget.c.name == name))
+    tats = {row.period: row.tat for row in rows}
     return max(
-        (
-            int(max(0.0, max(now, tats.get(each.period, 0)) + (ahead - each.burst) * each.interval - now))
-            for each in allowances
-        ),
+        (max(0, max(0, tats.get(each.period, 0) - now) + each.lasts(ahead - each.burst)) for each in allowances),
         default=0,
     )
 
 
-async def _tats(connection: AsyncConnection, name: str) -> dict[int, int]:
-    rows = await connection.execute(
-        sa.select(budget.c.period, budget.c.tat).where(budget.c.name == name).with_for_update()
+async def _lock(connection: AsyncConnection, name: str, allowances: Sequence[Allowance]) -> dict[int, int]:
+    """Return what is used of each allowance; who else wants to take of it waits for this transaction."""
+    rows = [{"name": name, "period": period, "tat": 0} for period in sorted({each.period for each in allowances})]
+    if not rows:
+        return {}
+    # There has to be a row to be locked: two who both find none would both take all.
+    await connection.execute(
+        insert(connection, budget).values(rows).on_conflict_do_nothing(index_elements=["name", "period"])
     )
-    return {row.period: row.tat for row in rows}
+    locked = sa.select(budget.c.period, budget.c.tat).where(budget.c.name == name).order_by(budget.c.period)
+    return {row.period: row.tat for row in await connection.execute(locked.with_for_update())}

@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine.url import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from storage import one_hop
+
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _BUSY_TIMEOUT_MS: Final = 15_000
 _READERS: Final = 4
@@ -132,7 +134,11 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     # One writer: SQLite has one write lock, and to queue for it here beats to poll for it there.
     engine = create_async_engine(
-        url, pool_size=_READERS if readers else 1, max_overflow=0, pool_timeout=_BUSY_TIMEOUT_MS / 1000
+        url,
+        pool_size=_READERS if readers else 1,
+        max_overflow=0,
+        pool_timeout=_BUSY_TIMEOUT_MS / 1000,
+        connect_args={"async_creator_fn": one_hop.connect},
     )
 
     @sa.event.listens_for(engine.sync_engine, "connect")

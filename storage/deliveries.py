@@ -16,6 +16,7 @@ from storage.dialect import insert, least
 from storage.records import Delivery, DeliveryKind, DeliveryState, NetworkName, check_transition
 from storage.tables import batch, delivery, lane
 
+_ROWS_AT_ONCE: Final = 500
 UNDONE: Final = (DeliveryState.PROMISED, DeliveryState.LEASED)
 
 # Lower goes first: an answer somebody waits for, then acting, then what nobody asked for just now.
@@ -58,6 +59,11 @@ def say_lane(account_id: str) -> str:
     return f"say:{account_id}"
 
 
+def ask_lane(account_id: str) -> str:
+    """Name the lane of what third parties are asked for one account: one that is silent must not silence us."""
+    return f"ask:{account_id}"
+
+
 def act_lane(account_id: str) -> str:
     """Name the lane of what is done on behalf of one account; its lease is also the lock of the account's grant."""
     return f"act:{account_id}"
@@ -70,8 +76,8 @@ async def promise(connection: AsyncConnection, promises: Sequence[Promise], now:
     rows = [_row(each, now) for each in promises]
     statement = insert(connection, delivery).on_conflict_do_nothing(index_elements=["key"]).returning(delivery.c.key)
     new: set[str] = set()
-    for start in range(0, len(rows), 500):
-        new.update(await connection.scalars(statement.values(rows[start : start + 500])))
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        new.update(await connection.scalars(statement, rows[start : start + _ROWS_AT_ONCE]))
     lanes: dict[str, tuple[int, int]] = {}
     for row in rows:
         if row["key"] in new:
@@ -211,7 +217,12 @@ async def postpone(connection: AsyncConnection, undone: Sequence[Delivery], due_
         await connection.execute(
             sa.update(delivery)
             .where(delivery.c.id.in_([each.id for each in undone]))
-            .values(state=DeliveryState.PROMISED.value, due_at=due_at, attempts=attempts)
+            .values(
+                state=DeliveryState.PROMISED.value,
+                due_at=due_at,
+                attempts=attempts,
+                first_at=sa.case((attempts > 0, delivery.c.first_at), else_=None),
+            )
         )
 
 
@@ -261,8 +272,9 @@ async def release_worker(connection: AsyncConnection, worker: str) -> int:
 
 
 async def next_due(connection: AsyncConnection) -> int | None:
-    """Return when the next lane has something to do."""
-    value = await connection.scalar(sa.select(sa.func.min(lane.c.next_at)))
+    """Return when the next lane has something to do; one that is worked on is free when its lease ends."""
+    free_at = sa.case((lane.c.leased_until > lane.c.next_at, lane.c.leased_until), else_=lane.c.next_at)
+    value = await connection.scalar(sa.select(sa.func.min(free_at)))
     return None if value is None else int(value)
 
 

@@ -117,7 +117,8 @@ async def forget(connection: AsyncConnection, person_id: int, now: int) -> Forgo
     known = (await accounts.accounts_of(connection, [person_id])).get(person_id, [])
     ids = [each.id for each in known]
     secrets = [(grant.network, grant.secret) for grant in await grants.of_person(connection, person_id) if grant.secret]
-    lanes = [name for each in ids for name in (deliveries.say_lane(each), deliveries.act_lane(each))]
+    queues = (deliveries.say_lane, deliveries.ask_lane, deliveries.act_lane)
+    lanes = [queue(each) for each in ids for queue in queues]
     secrets += [(network, secret) for _, network, secret in await grants.revocations(connection, lanes)]
     freed = await _withdraw(connection, person_id, now)
     await connection.execute(
