@@ -128,7 +128,7 @@ def _revision(connection: sa.Connection) -> str | None:
 
 def _engine(url: URL, *, readers: bool) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True)
+        return create_async_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True, hide_parameters=True)
     if url.database in (None, "", ":memory:"):
         raise DatabaseError("Reflock needs a database file: sqlite:///reflock.sqlite3")
     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +139,7 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=_BUSY_TIMEOUT_MS / 1000,
         connect_args={"async_creator_fn": one_hop.connect},
+        hide_parameters=True,  # what people said must not get into the log with an error
     )
 
     @sa.event.listens_for(engine.sync_engine, "connect")

@@ -1,0 +1,91 @@
+"""The schema's history leads exactly to the tables, and a database of another time is refused in words."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from storage import accounts
+from storage.database import Database, DatabaseError, next_number, parse_url, revisions
+from storage.records import NetworkName
+from storage.tables import metadata, person
+from tests.conftest import START
+
+
+@pytest.fixture
+async def empty(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
+
+
+def differences(connection: sa.Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+
+async def test_the_migrations_lead_to_the_tables(database: Database) -> None:
+    async with database.reading() as connection:
+        assert await connection.run_sync(differences) == []
+    await database.check_version()
+    await database.upgrade()
+
+
+async def test_forgotten_ids_are_not_given_out_again(database: Database) -> None:
+    async with database.transaction() as connection:
+        _, first = await accounts.meet(connection, NetworkName.BLUESKY, "did:plc:a", "a.test", START)
+        await connection.execute(sa.delete(person))
+        _, second = await accounts.meet(connection, NetworkName.BLUESKY, "did:plc:b", "b.test", START)
+    assert second.id > first.id
+
+
+async def test_an_empty_database_is_refused_with_what_to_do(empty: Database) -> None:
+    assert await empty.is_empty()
+    with pytest.raises(DatabaseError, match="reflock db upgrade"):
+        await empty.check_version()
+
+
+async def test_a_newer_database_is_refused_and_left_alone(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    for refused in (database.check_version, database.upgrade):
+        with pytest.raises(DatabaseError, match=r"newer than this Reflock"):
+            await refused()
+    assert revisions()[0] == "0001"
+
+
+async def test_what_fails_leaves_nothing_behind(database: Database) -> None:
+    with pytest.raises(RuntimeError):
+        async with database.transaction() as connection:
+            await accounts.meet(connection, NetworkName.BLUESKY, "did:plc:a", "a.test", START)
+            raise RuntimeError
+    async with database.reading() as connection:
+        assert await accounts.get(connection, "did:plc:a") is None
+
+
+async def test_numbers_are_given_out_once_whoever_asks_at_the_same_time(database: Database) -> None:
+    async def take() -> int:
+        async with database.transaction() as connection:
+            return await next_number(connection, "claim")
+
+    numbers = await asyncio.gather(*(take() for _ in range(40)))
+    assert sorted(numbers) == list(range(1, 41))
+
+
+async def test_somebody_met_twice_at_once_is_one_person(database: Database) -> None:
+    async def meet() -> int:
+        async with database.transaction() as connection:
+            _, met = await accounts.meet(connection, NetworkName.MASTODON, "https://a/users/a", "@a@a", START)
+            return met.id
+
+    assert len(set(await asyncio.gather(*(meet() for _ in range(10))))) == 1
+    async with database.reading() as connection:
+        assert await connection.scalar(sa.select(sa.func.count()).select_from(person)) == 1
+
+
+@pytest.mark.parametrize("url", ["mysql://localhost/reflock", "reflock.sqlite3", ""])
+def test_an_address_of_another_kind_of_database_is_refused(url: str) -> None:
+    with pytest.raises(DatabaseError):
+        parse_url(url)
