@@ -20,6 +20,7 @@ from bot.inbox import Inbox
 from bot.loops import Wake, listen, perform
 from bot.networks import Network
 from bot.networks.bluesky import BlueskyNetwork
+from bot.networks.errors import Refused, Unavailable
 from bot.networks.guard import GuardedClient
 from bot.networks.identity_atproto import IdentityResolver
 from bot.networks.mastodon import MastodonNetwork
@@ -100,7 +101,7 @@ async def open_app(loaded: Loaded, clock: Clock = epoch_ms) -> AsyncIterator[App
         networks = _networks(loaded, database, keys, guard, atproto, mastodon, clock)
         for network in networks.values():
             stack.push_async_callback(network.close)
-        await asyncio.gather(*(network.start() for network in networks.values()))
+        await asyncio.gather(*(_start(loaded, network) for network in networks.values()))
         settings = loaded.settings({name: network.handle for name, network in networks.items()})
         events = Events(database, World(keys, settings, Registry()), Catalogue(), networks, clock)
         consents = Consents(events, atproto, mastodon)
@@ -112,7 +113,7 @@ async def open_app(loaded: Loaded, clock: Clock = epoch_ms) -> AsyncIterator[App
             worker=loaded.config.bot.worker,
             lease_ms=loaded.config.bot.lease_seconds * 1000,
         )
-        stack.push_async_callback(outbox.drain)
+        stack.push_async_callback(outbox.stop)
         yield App(
             loaded=loaded,
             events=events,
@@ -122,6 +123,24 @@ async def open_app(loaded: Loaded, clock: Clock = epoch_ms) -> AsyncIterator[App
             announcing=Announcing(events),
             consents=consents,
         )
+
+
+async def _start(loaded: Loaded, network: Network) -> None:
+    """Log in, or say in one line what is wrong and what to do."""
+    address = {
+        NetworkName.BLUESKY: ("[bluesky] service_url", loaded.config.bluesky.service_url),
+        NetworkName.MASTODON: ("[mastodon] base_url", loaded.config.mastodon.base_url),
+    }[network.name]
+    secret = {
+        NetworkName.BLUESKY: "[bluesky] handle and REFLOCK_BLUESKY_APP_PASSWORD",
+        NetworkName.MASTODON: "REFLOCK_MASTODON_ACCESS_TOKEN",
+    }[network.name]
+    try:
+        await network.start()
+    except Refused as refusal:
+        raise ConfigError(f"{address[1]} refused us: {refusal.detail or refusal.reason}. Check {secret}.") from None
+    except Unavailable as error:
+        raise ConfigError(f"{address[1]} does not answer ({error}). Is it up, and is {address[0]} right?") from None
 
 
 def _oauth(loaded: Loaded, guard: GuardedClient, clock: Clock) -> tuple[AtprotoOauth | None, MastodonOauth]:

@@ -1,0 +1,90 @@
+"""The real process, as a supervisor sees it: it starts, answers, ends when told to, and says in one line why it cannot."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from bot.sandbox.bluesky import BlueskySandbox
+from storage.keys import Keys
+
+BOT = "reflock.test"
+
+
+def write_configuration(folder: Path, service_url: str, *, password: str = "the bot's own") -> Path:
+    pseudonym, grant = Keys.generate()
+    config = folder / "config.toml"
+    config.write_text(
+        f'[database]\nurl = "sqlite:///{folder / "reflock.sqlite3"}"\n'
+        f'[bluesky]\nhandle = "{BOT}"\nservice_url = "{service_url}"\nplc_url = "{service_url}"\npoll_seconds = 0.05\n'
+        "[mastodon]\nenabled = false\n[web]\nport = 0\n"
+    )
+    (folder / ".env").write_text(
+        f'REFLOCK_PSEUDONYM_KEY={pseudonym}\nREFLOCK_GRANT_KEYS={grant}\nREFLOCK_BLUESKY_APP_PASSWORD="{password}"\n'
+    )
+    return config
+
+
+async def start(config: Path, *command: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bot",
+        *command,
+        "--config",
+        str(config),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_it_answers_and_ends_when_told_to(tmp_path: Path) -> None:
+    async with BlueskySandbox() as sky:
+        bot = sky.create_account(BOT, password="the bot's own", bot=True)
+        alice = sky.create_account("alice.test")
+        bot.allow_incoming = "all"
+        alice.dm(bot, "hello")
+        process = await start(write_configuration(tmp_path, sky.url), "run")
+        try:
+            await sky.changed(lambda: alice.received_dms(bot), 30)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, log = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, log.decode()
+    assert "the bot's own" not in log.decode()
+
+
+@pytest.mark.parametrize("wrong", ["password", "address"])
+async def test_what_cannot_work_is_said_in_one_line(tmp_path: Path, wrong: str) -> None:
+    async with BlueskySandbox() as sky:
+        sky.create_account(BOT, password="the bot's own", bot=True)
+        config = write_configuration(
+            tmp_path,
+            "http://127.0.0.1:9" if wrong == "address" else sky.url,
+            password="a wrong one" if wrong == "password" else "the bot's own",
+        )
+        process = await start(config, "run")
+        _, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert len(error.decode().strip().splitlines()) == 1, error.decode()
+    assert ("REFLOCK_BLUESKY_APP_PASSWORD" if wrong == "password" else "service_url") in error.decode()
+
+
+async def test_the_operators_commands_answer_on_an_empty_installation(tmp_path: Path) -> None:
+    config = write_configuration(tmp_path, "http://127.0.0.1:9")
+    for command, words in {
+        ("db", "upgrade"): "up to date",
+        ("stats",): '"people": 0',
+        ("review",): "Nothing waits",
+        ("db", "rotate"): "0 secrets",
+    }.items():
+        process = await start(config, *command)
+        said, error = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode == 0, error.decode()
+        assert words in said.decode()
+    process = await start(config, "export", "nobody.test")
+    _, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert "There is no account" in error.decode()
