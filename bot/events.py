@@ -48,6 +48,7 @@ class Events:
         What handlers say in it is promised when the block ends, and everything is committed together.
         """
         async with self.database.transaction() as connection:
+            await accounts.hold(connection, account_id)
             context = await self.context(connection, about, account_id)
             yield context
             await self.promise_speeches(context.connection, context.speeches)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from bot.events import Events
 from bot.networks import Incoming, Network
@@ -13,6 +14,7 @@ from handlers.etiquette import too_much
 from handlers.routing import Router
 from handlers.texts import N_
 from storage import accounts, messages
+from storage.database import is_conflict
 from storage.keys import new_code
 from storage.messages import Failed
 from storage.records import Account, MessageState
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _log = structlog.get_logger()
+
+# How often a message is decided anew when another transaction got in its way.
+_CONFLICTS: Final = 4
 
 FAILURE: Final = N_(
     "Something went wrong on my side, and I could not do what you asked. Your message is not lost: the operator finds "
@@ -58,12 +63,21 @@ class Inbox:
 
     async def _decide(self, incoming: Incoming) -> bool:
         try:
-            return await self.handle(incoming)
+            return await self._handle_patiently(incoming)
         except Exception as error:  # noqa: BLE001  # whatever a handler trips over, the message must not be lost
             reference = new_code("RF")
             _log.exception("handler crashed", reference=reference, network=incoming.network, error=type(error).__name__)
             await self._keep(incoming, reference)
             return True
+
+    async def _handle_patiently(self, incoming: Incoming) -> bool:
+        for _ in range(_CONFLICTS):
+            try:
+                return await self.handle(incoming)
+            except DBAPIError as error:
+                if not is_conflict(error):
+                    raise
+        return await self.handle(incoming)
 
     async def handle(self, incoming: Incoming) -> bool:
         """Decide one message in one transaction; False when it was known already."""

@@ -37,7 +37,7 @@ async def rotate_keys(loaded: Loaded) -> None:
     click.echo(f"{rotated} secrets encrypted anew. Keys that only encrypted older ones can be removed now.")
 
 
-async def decide_claim(loaded: Loaded, claim_id: int, right: bool) -> None:  # noqa: FBT001  # a flag of the command line
+async def decide_claim(loaded: Loaded, claim_id: int, right: bool) -> None:  # a flag of the command line
     """Carry out an operator's decision; everybody concerned is told by the running bot."""
     async with open_app(loaded) as app:
         async with app.events.database.reading() as connection:

@@ -73,6 +73,15 @@ async def get_person(connection: AsyncConnection, person_id: int) -> Person:
     return found[person_id]
 
 
+async def hold(connection: AsyncConnection, account_id: str) -> None:
+    """Let nobody else decide about an account's person until this transaction ends; its rows can still be read.
+
+    Whoever needs more than one lock takes this one first. On SQLite every transaction that writes is alone anyway.
+    """
+    owner = sa.select(account.c.person_id).where(account.c.id == account_id).scalar_subquery()
+    await connection.execute(sa.select(person.c.id).where(person.c.id == owner).with_for_update(key_share=True))
+
+
 async def persons(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, Person]:
     """Return the persons of these ids, by id; those who are gone are left out."""
     rows = await connection.execute(sa.select(person).where(person.c.id.in_(list(ids))))

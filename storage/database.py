@@ -164,6 +164,14 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
     return engine
 
 
+def is_conflict(error: BaseException) -> bool:
+    """Tell whether PostgreSQL ended a transaction for another one's sake: the same thing, tried again, may succeed.
+
+    40001 and 40P01 are serialization_failure and deadlock_detected (PostgreSQL's appendix on error codes).
+    """
+    return isinstance(error, sa.exc.DBAPIError) and getattr(error.orig, "sqlstate", None) in ("40001", "40P01")
+
+
 async def next_number(connection: AsyncConnection, name: str) -> int:
     """Give out the next number of a sequence; its row stays locked until the commit, so numbers follow the commits."""
     from storage.tables import sequence

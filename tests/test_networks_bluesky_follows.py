@@ -109,6 +109,15 @@ async def test_a_whole_list_is_followed_and_unfollowed(
     assert len(sky.journal.of("unfollow", by=alice.did)) == 230
 
 
+async def test_two_orders_about_one_account_make_one_record(
+    bot: BlueskyNetwork, sky: BlueskySandbox, alice: BlueskyPerson, grant: Grant
+) -> None:
+    bob = sky.create_account("bob.test")
+    outcomes = await bot.follow(grant.use, [order(bob), order(bob)])
+    assert [outcome.state for outcome in outcomes] == ["done", "already"]
+    assert sky.world.duplicate_follows() == 0
+
+
 async def test_every_kind_of_contact_gets_its_own_outcome(
     bot: BlueskyNetwork, sky: BlueskySandbox, alice: BlueskyPerson, grant: Grant
 ) -> None:

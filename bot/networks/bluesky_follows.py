@@ -73,6 +73,12 @@ class BlueskyFollows:
         for order in orders:
             if outcome := await self._so_already(consent, order, relations.get(order.actor)):
                 outcomes[order.key] = outcome
+        wanted: set[str] = set()
+        for order in orders:
+            # Two orders about one account, from two batches: the relationships above know of neither yet.
+            if order.key not in outcomes and order.actor in wanted:
+                outcomes[order.key] = FollowOutcome("already")
+            wanted.add(order.actor)
         rest = [order for order in orders if order.key not in outcomes]
         there = await self._active([order.actor for order in rest])
         for order in rest:
