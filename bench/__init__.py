@@ -1,0 +1,1 @@
+"""Measurements of Reflock; each is a command that prints one JSON object."""

@@ -23,9 +23,9 @@ def set_up_logs(section: "LogSection") -> None:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
     last: Processor = (
-        structlog.processors.JSONRenderer() if section.format == "json" else structlog.dev.ConsoleRenderer(
-            colors=False, exception_formatter=structlog.dev.plain_traceback
-        )
+        structlog.processors.JSONRenderer()
+        if section.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     )
     processors: list[Processor] = [
         structlog.processors.add_log_level,

@@ -1,0 +1,82 @@
+"""The demo: the unmodified bot, two networks on loopback, and a community whose story is played out before your eyes."""
+
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from bot.sandbox.demo.community import RealArchive
+    from bot.sandbox.demo.screen import Screen
+    from bot.sandbox.demo.stage import Stage
+    from bot.sandbox.demo.story import Outcome
+
+# How long somebody waits for an answer before the step counts as failed.
+_PATIENCE: Final = 45.0
+
+
+def run_demo(
+    *,
+    once: bool,
+    json_output: bool,
+    archive: Path | None,
+    database_url: str | None,
+    people: int = 240,
+    seed: int = 7,
+) -> int:
+    """Play the demo; return the exit code: 0 when every step of the story came true, 1 when one did not, 2 for bad input.
+
+    With `json_output` the last line on stdout is one JSON object, and the transcript goes to stderr.
+    """
+    from bot.sandbox.demo.reading import BadArchive, read_real_archive
+
+    try:
+        real = read_real_archive(archive) if archive else None
+    except BadArchive as problem:
+        print(f"reflock: {problem}", file=sys.stderr)  # noqa: T201  # an answer to who typed the command
+        return 2
+    try:
+        outcome = asyncio.run(_perform(once, json_output, real, database_url, people, seed))
+    except KeyboardInterrupt:
+        return 130
+    if json_output:
+        print(json.dumps(outcome.figures))  # noqa: T201  # the result itself
+    return 1 if outcome.failures else 0
+
+
+async def _perform(
+    once: bool, json_output: bool, real: "RealArchive | None", database_url: str | None, people: int, seed: int
+) -> "Outcome":
+    from bot.sandbox.demo.screen import Screen
+    from bot.sandbox.demo.stage import open_stage
+    from bot.sandbox.demo.story import play_story
+
+    started_at = time.time()
+    screen = Screen(sys.stderr if json_output else sys.stdout, started_at=started_at)
+    with tempfile.TemporaryDirectory(prefix="reflock-demo-") as folder:
+        opening = open_stage(Path(folder), screen, database_url=database_url, patience=_PATIENCE, started_at=started_at)
+        async with opening as stage:
+            with screen:
+                outcome = await play_story(stage, screen, people=people, seed=seed, real=real)
+            screen.table(outcome.figures)
+            for failure in outcome.failures:
+                screen.failed(failure)
+            if outcome.failures:
+                screen.log(stage.bot.tail())
+            if not once:
+                await _stay(stage, screen)
+    return outcome
+
+
+async def _stay(stage: "Stage", screen: "Screen") -> None:
+    """Leave everything up until Ctrl-C."""
+    screen.note("The networks and the bot stay up until you press Ctrl-C. With --once the demo ends by itself.")
+    for name, where in stage.addresses().items():
+        screen.note(f"{name}: {where}")
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, ended.set)
+    await stage.while_bot_lives(ended.wait())
