@@ -11,6 +11,7 @@ from storage import accounts
 _log = structlog.get_logger()
 
 _PERSONS_A_TURN: Final = 50
+_AFTER_A_MISTAKE: Final = 3_600_000
 
 
 class Announcing:
@@ -31,8 +32,11 @@ class Announcing:
         return more or len(due) == _PERSONS_A_TURN
 
     async def _tell(self, person_id: int, account_id: str) -> None:
+        now = self._events.clock()
         try:
-            async with self._events.event(f"newcomers:{person_id}:{self._events.clock()}", account_id) as context:
+            async with self._events.event(f"newcomers:{person_id}:{now}", account_id) as context:
                 await notices.newcomers(context)
-        except LookupError:
-            _log.info("somebody to be told is gone", person=person_id)
+        except Exception as error:  # noqa: BLE001  # what fails for one person must not keep the others from being told
+            _log.exception("somebody could not be told", person=person_id, error=type(error).__name__)
+            async with self._events.database.transaction() as connection:
+                await accounts.change(connection, person_id, notice_due_at=now + _AFTER_A_MISTAKE)

@@ -35,6 +35,7 @@ from handlers import router
 from handlers.context import World
 from handlers.registry import Registry
 from handlers.texts import Catalogue
+from storage import keys_in_use
 from storage.database import Database, wait_for
 from storage.keys import Keys
 from storage.records import DeliveryKind, NetworkName
@@ -95,13 +96,23 @@ async def open_app(loaded: Loaded, clock: Clock = epoch_ms) -> AsyncIterator[App
         if await database.is_empty():
             await database.upgrade()
         await database.check_version()
+        async with database.transaction() as connection:
+            if not await keys_in_use.is_the_same(connection, keys):
+                raise ConfigError(
+                    "REFLOCK_PSEUDONYM_KEY is not the key with which this database was filled: nobody in it would be "
+                    "found again. Restore the former key, or begin with an empty database."
+                )
         guard = GuardedClient(allow_private=loaded.config.guard.allow_private)
         stack.push_async_callback(guard.aclose)
         atproto, mastodon = _oauth(loaded, guard, clock)
         networks = _networks(loaded, database, keys, guard, atproto, mastodon, clock)
         for network in networks.values():
             stack.push_async_callback(network.close)
-        await asyncio.gather(*(_start(loaded, network) for network in networks.values()))
+        # Each is waited for: one that went on in the background would speak after the one line about the other.
+        started = (_start(loaded, network) for network in networks.values())
+        for problem in await asyncio.gather(*started, return_exceptions=True):
+            if problem is not None:
+                raise problem
         settings = loaded.settings({name: network.handle for name, network in networks.items()})
         events = Events(database, World(keys, settings, Registry()), Catalogue(), networks, clock)
         consents = Consents(events, atproto, mastodon)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # After so many attempts somebody who waits is told that it takes longer.
 _PATIENCE: Final = 2
+# Somebody waits for a consent page, and may have mistyped the server: after so many attempts it is no use.
+_TRIES: Final = 4
 
 
 class LookingUp(Performer):
@@ -39,7 +41,7 @@ class LookingUp(Performer):
         except NotAPost:
             problem = "not_a_post"
         except Unavailable as unavailable:
-            return Performed(lambda connection: self._keep_waiting(connection, delivery), unavailable)
+            return Performed(lambda connection: self._say_it_takes_longer(connection, delivery), unavailable, due)
         seen = LookedUp(post.author_handle, post.author_id, post.text) if post else None
         return Performed(lambda connection: self._judge(connection, delivery, seen, problem))
 
@@ -61,8 +63,7 @@ class LookingUp(Performer):
             context.say(answer)
         await self._events.promise_speeches(connection, context.speeches)
 
-    async def _keep_waiting(self, connection: "AsyncConnection", delivery: Delivery) -> None:
-        await deliveries.postpone(connection, [delivery], delivery.due_at, performed=True)
+    async def _say_it_takes_longer(self, connection: "AsyncConnection", delivery: Delivery) -> None:
         if delivery.attempts == _PATIENCE:
             context = await self._events.context(connection, f"{delivery.key}:waiting", str(delivery.account_id))
             context.say(delivering.still_trying(context.texts))
@@ -91,9 +92,11 @@ class Consenting(Performer):
                 return Performed(lambda connection: self._begun(connection, delivery, url))
             code = self._events.world.keys.decrypt(payload["code"].encode())
             granted = await self._asked.finish_code(int(delivery.person_id or 0), code)
-        except Refused as refusal:
-            detail = refusal.reason
-            return Performed(lambda connection: self._refused(connection, delivery, detail))
+        except (Refused, Unavailable) as problem:
+            if isinstance(problem, Unavailable) and delivery.attempts < _TRIES:
+                raise
+            reason = problem.reason if isinstance(problem, Refused) else "unreachable"
+            return Performed(lambda connection: self._refused(connection, delivery, reason))
         return Performed(lambda connection: self._granted(connection, delivery, granted))
 
     async def refused(self, connection: "AsyncConnection", delivery: Delivery, reason: str) -> None:

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -27,6 +28,13 @@ class ConfigError(Exception):
 def _address(text: str) -> str:
     if text and not text.startswith(("https://", "http://")):
         raise ValueError("must begin with https:// (http:// only for a server on this machine)")
+    try:
+        parts = urlsplit(text)
+        named = (parts.hostname or "").encode("idna") and parts.port != 0 and text.isprintable() and " " not in text
+    except ValueError:  # what is no host, or no port
+        named = False
+    if text and not named:
+        raise ValueError("is not the address of a server; write it as in https://reflock.example.org")
     return text.rstrip("/")
 
 
@@ -34,7 +42,7 @@ Address = Annotated[str, AfterValidator(_address)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class BotSection(_Section):
@@ -70,7 +78,10 @@ class BlueskySection(_Section):
     plc_url: Address = Field("https://plc.directory", description="The directory in which did:plc is looked up.")
     chat_did: str = Field("did:web:api.bsky.chat", description="The service that carries direct messages.")
     poll_seconds: float = Field(
-        3, gt=0, description="How often to ask for news. Bluesky allows 3,000 requests in 5 minutes per address."
+        3,
+        gt=0,
+        le=3600,
+        description="How often to ask for news. Bluesky allows 3,000 requests in 5 minutes per address.",
     )
 
 
@@ -80,7 +91,10 @@ class MastodonSection(_Section):
     enabled: bool = Field(True, description="Whether the bot lives in the fediverse.")  # noqa: FBT003  # a default
     base_url: Address = Field("", description="The address of the bot's server, as in https://mastodon.example.")
     poll_seconds: float = Field(
-        15, gt=0, description="How often to ask for news beside the stream. Mastodon allows 300 requests in 5 minutes."
+        15,
+        gt=0,
+        le=3600,
+        description="How often to ask for news beside the stream. Mastodon allows 300 requests in 5 minutes.",
     )
     streaming: bool = Field(
         True,  # noqa: FBT003  # a default
@@ -136,12 +150,15 @@ class PaceSection(_Section):
     )
     follow_burst: int = Field(6, ge=1, le=200, description="How many follows may be made at once.")
     bluesky_messages_an_hour: int = Field(
-        1000, ge=1, description="What the bot says there. Bluesky does not publish its limits for chat."
+        1000, ge=1, le=100_000, description="What the bot says there. Bluesky does not publish its limits for chat."
     )
     mastodon_messages_an_hour: int = Field(
-        95, ge=1, description="What the bot says there. Mastodon allows 300 statuses in 3 hours, DMs among them."
+        95,
+        ge=1,
+        le=100_000,
+        description="What the bot says there. Mastodon allows 300 statuses in 3 hours, DMs among them.",
     )
-    message_burst: int = Field(20, ge=1, description="How many messages may be sent at once.")
+    message_burst: int = Field(20, ge=1, le=10_000, description="How many messages may be sent at once.")
 
 
 class ConversationSection(_Section):
@@ -152,17 +169,23 @@ class ConversationSection(_Section):
     question_minutes: int = Field(15, ge=1, le=1440, description="How long the bot waits for an answer to a question.")
     contacts_a_page: int = Field(10, ge=1, le=50, description="How many contacts one message lists.")
     typed_handles: int = Field(200, ge=1, le=5000, description="How many handles one `import @a @b` may name.")
-    replies_per_thread: int = Field(5, ge=1, description="How often the bot answers in one public thread in 24 hours.")
-    replies_per_day: int = Field(200, ge=1, description="How often the bot answers one account in 24 hours.")
+    replies_per_thread: int = Field(
+        5, ge=1, le=10_000, description="How often the bot answers in one public thread in 24 hours."
+    )
+    replies_per_day: int = Field(
+        200, ge=1, le=1_000_000, description="How often the bot answers one account in 24 hours."
+    )
 
 
 class NoticesSection(_Section):
     """How newcomers are announced."""
 
-    delay_seconds: float = Field(60, ge=0, description="How long to gather newcomers for one notice when it is `now`.")
-    tick_seconds: float = Field(5, gt=0, description="How often to look whose notice is due.")
+    delay_seconds: float = Field(
+        60, ge=0, le=86_400, description="How long to gather newcomers for one notice when it is `now`."
+    )
+    tick_seconds: float = Field(5, gt=0, le=3600, description="How often to look whose notice is due.")
     silence_after: int = Field(
-        5, ge=1, description="After so many notices without a word back, the bot writes less often."
+        5, ge=1, le=1000, description="After so many notices without a word back, the bot writes less often."
     )
     opens_at: str = Field(
         "",
@@ -173,9 +196,15 @@ class NoticesSection(_Section):
 class PrivacySection(_Section):
     """How long things are kept."""
 
-    keep_days: int = Field(30, ge=1, description="Which messages were heard and what was said (not: the texts).")
-    keep_failed_days: int = Field(90, ge=1, description="Messages whose handler crashed, encrypted, for the operator.")
-    keep_unclaimed_days: int = Field(90, ge=1, description="People who said hello and never claimed anything.")
+    keep_days: int = Field(
+        30, ge=1, le=36_500, description="Which messages were heard and what was said (not: the texts)."
+    )
+    keep_failed_days: int = Field(
+        90, ge=1, le=36_500, description="Messages whose handler crashed, encrypted, for the operator."
+    )
+    keep_unclaimed_days: int = Field(
+        90, ge=1, le=36_500, description="People who said hello and never claimed anything."
+    )
     wipe_minutes: int = Field(
         60, ge=1, le=1440, description="Within which time forgotten bytes leave the disk (SQLite)."
     )
@@ -334,9 +363,14 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Loaded:
         raise ConfigError(f"There is no {path}. Make one with: reflock init") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    beside = {name: value for name, value in dotenv_values(path.parent / ".env").items() if value is not None}
+    try:
+        beside = {name: value for name, value in dotenv_values(path.parent / ".env").items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path.parent / '.env'} cannot be read: {type(error).__name__}. Is it a UTF-8 text?"
+        ) from None
     return Loaded(config=parse(table, str(path)), secrets=_secrets({**beside, **(environment or os.environ)}))
 
 
@@ -347,11 +381,12 @@ def parse(table: Mapping[str, Any], source: str) -> Config:
     except ValidationError as error:
         raise ConfigError(f"{source}: {_first_problem(error)}") from None
     if config.notices.opens_at:
-        from datetime import datetime
+        from datetime import UTC, datetime
 
         try:
             moment = datetime.fromisoformat(config.notices.opens_at)
-        except ValueError:
+            moment.astimezone(UTC)
+        except (ValueError, OverflowError):  # no moment, or one beyond the calendar
             moment = None
         if moment is None or moment.tzinfo is None:
             raise ConfigError(

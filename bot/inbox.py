@@ -28,8 +28,8 @@ _log = structlog.get_logger()
 _CONFLICTS: Final = 4
 
 FAILURE: Final = N_(
-    "Something went wrong on my side, and I could not do what you asked. Your message is not lost: the operator finds "
-    "it under the reference {reference}. You can also simply send it again."
+    "Something went wrong on my side, and I could not do what you asked. Your message is not lost: the operator can "
+    "find it under the reference {reference}. You can also simply send it again."
 )
 
 

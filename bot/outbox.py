@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -28,16 +28,24 @@ Settle = Callable[["AsyncConnection"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """What came of some deliveries: how to write it down, and whether the lane has to wait."""
+    """What came of some deliveries: how to write it down, and whether the lane has to wait.
+
+    With `unavailable` the `undone` ones come again later; `settle` is about the others. So many as `untried` says were
+    certainly not begun, and draw on no budget.
+    """
 
     settle: Settle
     unavailable: Unavailable | None = None
+    undone: Sequence[Delivery] = ()
+    untried: int = 0
 
 
 class Performer:
     """How one kind of delivery is performed. Subclasses name the budget it draws on and the size of its batches."""
 
     batch: int = 1
+    # Whether what comes later in a lane has to wait for what comes earlier.
+    ordered: bool = True
 
     def budget(self, _first: Delivery, /) -> tuple[str, tuple[Allowance, ...]] | None:
         """Name the budget that these deliveries draw on, if any."""
@@ -54,6 +62,9 @@ class Performer:
     async def refused(self, connection: "AsyncConnection", delivery: Delivery, reason: str) -> None:
         """Do what follows from a refusal, in the transaction that settles it."""
 
+    async def cancelled(self, connection: "AsyncConnection", delivery: Delivery) -> None:
+        """Do what follows when `may_still` said no, in the transaction that settles it."""
+
 
 class Outbox:
     """The promises of an installation, as one worker keeps them.
@@ -68,7 +79,7 @@ class Outbox:
         *,
         worker: str,
         lease_ms: int,
-        lanes: int = 8,
+        lanes: int = 32,
     ) -> None:
         self._events = events
         self._performers = performers
@@ -76,6 +87,7 @@ class Outbox:
         self._lease_ms: Final = lease_ms
         self._lanes: Final = lanes
         self._running: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     async def recover(self) -> int:
         """Give back what this worker held when it last ended; return how many lanes that were."""
@@ -83,51 +95,94 @@ class Outbox:
             return await deliveries.release_worker(connection, self._worker)
 
     async def turn(self) -> int:
-        """Lease as many lanes as can be worked on, and see at least one through; return how many were leased."""
+        """Lease as many lanes as can be worked on, and begin with them; return how many were leased.
+
+        It waits for nobody, unless no further lane can be worked on: then until one is through.
+        """
+        if len(self._running) >= self._lanes:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        self._reap()
         free = self._lanes - len(self._running)
-        leased: list[str] = []
-        if free:
-            async with self._events.database.transaction() as connection:
-                leased = await deliveries.lease(connection, self._worker, self._events.clock(), self._lease_ms, free)
-            for name in leased:
-                task = asyncio.create_task(self._work_off(name), name=f"lane {name}")
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
-        if self._running:
-            done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+        async with self._events.database.transaction() as connection:
+            leased = await deliveries.lease(connection, self._worker, self._events.clock(), self._lease_ms, free)
+        for name in leased:
+            task = asyncio.create_task(self._work_off(name), name=f"lane {name}")
+            self._running.add(task)
+            task.add_done_callback(lambda _: self._events.on_promise())
         return len(leased)
 
     async def drain(self) -> None:
-        """Wait for what is being performed."""
-        if self._running:
-            await asyncio.gather(*self._running)
+        """Wait until every leased lane is worked off."""
+        while self._running:
+            await asyncio.wait(self._running)
+            self._reap()
+
+    async def stop(self) -> None:
+        """Finish what is being performed, begin with nothing more, and give the lanes back."""
+        self._stopping = True
+        await self.drain()
 
     async def next_due(self) -> int | None:
-        """Return when something is due next."""
+        """Return when something is due next that nobody is working on."""
         async with self._events.database.reading() as connection:
             return await deliveries.next_due(connection)
 
+    def _reap(self) -> None:
+        """Let go of lanes that are through; what one of them stumbled over comes to light here."""
+        for task in [each for each in self._running if each.done()]:
+            self._running.discard(task)
+            if not task.cancelled():
+                task.result()
+
     async def _work_off(self, lane: str) -> None:
-        settle: Settle | None = None
-        while True:
-            async with self._events.database.transaction() as connection:
-                if settle is not None:
-                    await settle(connection)
+        """Perform what is due in a leased lane, one act after the other, until nothing is, or the lease is lost."""
+        due = await self._step(lane)
+        while due:
+            performed = await self._while_leased(lane, due)
+            try:
+                due = await self._step(lane, due[0].kind, performed)
+            except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
+                _log.exception("not settled", delivery=due[0].id, kind=due[0].kind, error=type(error).__name__)
+                due = await self._step(lane, due[0].kind, _failed(due))
+
+    async def _step(
+        self, lane: str, kind: DeliveryKind | None = None, performed: Performed | None = None
+    ) -> list[Delivery]:
+        """Write down what came of the last act, and take the next: in one transaction, and only while we hold the lane.
+
+        Whoever holds it after us performs the act again, and looks first: what we know of it by then is out of date.
+        """
+        async with self._events.database.transaction() as connection:
+            until = self._events.clock() + self._lease_ms
+            if not await deliveries.renew(connection, lane, self._worker, until):
+                return []
+            due: list[Delivery] = []
+            if kind is not None and performed is not None:
+                await performed.settle(connection)
+            if kind is not None and performed is not None and performed.unavailable is not None:
+                await self._back_off(connection, lane, kind, performed.undone, performed.unavailable)
+                await self._give_back(connection, kind, performed)
+            else:
                 due = await self._take(connection, lane)
-            if settle is not None:
-                self._events.on_promise()
-            if not due:
-                return
-            settle = await self._perform(lane, due)
+        if performed is not None:
+            self._events.on_promise()
+        return due
+
+    async def _while_leased(self, lane: str, due: list[Delivery]) -> Performed:
+        """Perform, and prolong the lease for as long as it takes: a slow server must not cost us the lane."""
+        act = asyncio.create_task(self._perform(due), name=f"lane {lane}")
+        try:
+            while not (await asyncio.wait({act}, timeout=self._lease_ms / 3000))[0]:
+                async with self._events.database.transaction() as connection:
+                    await deliveries.renew(connection, lane, self._worker, self._events.clock() + self._lease_ms)
+            return act.result()
+        finally:
+            act.cancel()
 
     async def _take(self, connection: "AsyncConnection", lane: str) -> list[Delivery]:
         """Take what may be performed now, or give the lane back and return nothing."""
         now = self._events.clock()
-        if not await deliveries.renew(connection, lane, self._worker, now + self._lease_ms):
-            return []
-        while due := await deliveries.take(connection, lane, now, 1):
+        while not self._stopping and (due := await deliveries.take(connection, lane, now, 1)):
             performer = self._performers[due[0].kind]
             if performer.batch > 1:
                 due += await deliveries.take_more(connection, due[0], now, performer.batch - 1)
@@ -154,6 +209,7 @@ class Outbox:
                 allowed.append(each)
             else:
                 await deliveries.settle(connection, each, DeliveryState.CANCELLED, now, reason=reason)
+                await performer.cancelled(connection, each)
         return allowed
 
     async def _within_budget(
@@ -164,53 +220,57 @@ class Outbox:
             return len(due), now
         return await budgets.take(connection, *drawn, len(due), now)
 
-    async def _perform(self, lane: str, due: list[Delivery]) -> Settle:
+    async def _give_back(self, connection: "AsyncConnection", kind: DeliveryKind, performed: Performed) -> None:
+        drawn = self._performers[kind].budget(performed.undone[0]) if performed.untried else None
+        if drawn is not None:
+            await budgets.give_back(connection, *drawn, performed.untried)
+
+    async def _perform(self, due: list[Delivery]) -> Performed:
         """Perform, and return what has to be written down about it, whatever happened."""
         performer = self._performers[due[0].kind]
         try:
-            performed = await performer.perform(due)
+            return await performer.perform(due)
         except Refused as refusal:
-            return self._settle_refused(performer, due, refusal.reason)
+            return Performed(self._settle_refused(performer, due, refusal.reason))
         except Unavailable as unavailable:
-            return self._put_back(performer, lane, due, unavailable)
+            return Performed(_nothing, unavailable, due)
         except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
             _log.exception("delivery crashed", delivery=due[0].id, kind=due[0].kind, error=type(error).__name__)
-            return self._put_back(performer, lane, due, Unavailable("internal error"))
-        if performed.unavailable is None:
-            return performed.settle
-        return self._put_back(performer, lane, [], performed.unavailable, after=performed.settle)
+            return _failed(due)
 
-    def _settle_refused(self, performer: Performer, due: list[Delivery], reason: str) -> Settle:
+    def _settle_refused(self, performer: Performer, due: Sequence[Delivery], reason: str) -> Settle:
         async def settle(connection: "AsyncConnection") -> None:
             for each in due:
                 await deliveries.settle(connection, each, DeliveryState.REFUSED, self._events.clock(), reason=reason)
+            for each in due:
                 await performer.refused(connection, each, reason)
 
         return settle
 
-    def _put_back(
+    async def _back_off(
         self,
-        performer: Performer,
+        connection: "AsyncConnection",
         lane: str,
-        due: list[Delivery],
+        kind: DeliveryKind,
+        undone: Sequence[Delivery],
         unavailable: Unavailable,
-        after: Settle | None = None,
-    ) -> Settle:
-        async def settle(connection: "AsyncConnection") -> None:
-            now = self._events.clock()
-            if after is not None:
-                await after(connection)
-            for each in due:
-                if each.first_at is not None and now - each.first_at > _GIVE_UP_AFTER:
-                    await deliveries.settle(connection, each, DeliveryState.REFUSED, now, reason="unreachable")
-                    await performer.refused(connection, each, "unreachable")
-                else:
-                    await deliveries.postpone(connection, [each], each.due_at, performed=True)
-            pause = self._pause(await deliveries.failures(connection, lane), unavailable.retry_in)
-            _log.warning("unavailable", lane=lane.partition(":")[0], pause_ms=pause, why=str(unavailable))
-            await deliveries.release(connection, lane, self._worker, not_before=now + pause, failed=True)
-
-        return settle
+    ) -> None:
+        """Put deliveries back and let their lane wait; after days of trying, give them up."""
+        now, performer = self._events.clock(), self._performers[kind]
+        failures = await deliveries.failures(connection, lane)
+        pause = self._pause(failures, unavailable.retry_in)
+        given_up = [each for each in undone if each.first_at is not None and now - each.first_at > _GIVE_UP_AFTER]
+        await self._settle_refused(performer, given_up, "unreachable")(connection)
+        waiting = [each for each in undone if each not in given_up]
+        if waiting and not performer.ordered and unavailable.retry_in is None:
+            # It may be that only this one cannot be done: the others go first next time.
+            first = waiting.pop(0)
+            later = now + pause + self._pause(first.attempts, None)
+            await deliveries.postpone(connection, [first], later, performed=True)
+        for each in waiting:
+            await deliveries.postpone(connection, [each], each.due_at, performed=True)
+        _log.warning("unavailable", lane=lane.partition(":")[0], pause_ms=pause, why=str(unavailable))
+        await deliveries.release(connection, lane, self._worker, not_before=now + pause, failed=True)
 
     @staticmethod
     def _pause(failures: int, retry_in: float | None) -> int:
@@ -219,3 +279,12 @@ class Outbox:
             return int(retry_in * 1000) + random.randrange(250)  # noqa: S311  # spreads load, guards nothing
         longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 12))
         return int(longest // 2 + random.randrange(longest // 2))  # noqa: S311  # spreads load, guards nothing
+
+
+def _failed(due: Sequence[Delivery]) -> Performed:
+    """Treat a mistake of ours as if the network were unavailable: it comes again later."""
+    return Performed(_nothing, Unavailable("internal error"), due)
+
+
+async def _nothing(_connection: "AsyncConnection") -> None:
+    """Write nothing down."""

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bot.events import Events
 from bot.networks import FollowOrder, FollowOutcome, GrantInUse, Network, Say
-from bot.networks.errors import GRANT_LOST, PartlyDone, Refused
+from bot.networks.errors import GRANT_LOST, NetworkError, PartlyDone, Refused, Unavailable
 from bot.outbox import Performed, Performer
 from handlers import consents, delivering, follows
 from storage import accounts, deliveries, grants
 from storage.budgets import Allowance
 from storage.deliveries import Promise
-from storage.records import Delivery, DeliveryKind, DeliveryState, Grant, NetworkName
+from storage.keys import LostSecretError
+from storage.records import Delivery, DeliveryKind, DeliveryState, GrantState, NetworkName
+from storage.tables import delivery as deliveries_table
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -100,6 +102,8 @@ class Speaking(Performer):
 class Acting(Performer):
     """Follow, or cease to follow, on behalf of one account; its lane's lease is the lock of its grant."""
 
+    ordered = False
+
     def __init__(self, events: Events, allowances: Allowances, batch: int) -> None:
         self._events = events
         self._allowances: Final = allowances
@@ -115,24 +119,25 @@ class Acting(Performer):
 
     async def perform(self, due: list[Delivery]) -> Performed:
         """Ask the network with the grant's tokens; what was done counts, even when the rest could not be."""
+        outcomes, cause = await self._act(due)
+        rest = due[len(outcomes) :]
+        if isinstance(cause, Unavailable):
+            # Mastodon is asked for one after the other; of a batch on Bluesky all, or none, may have come through.
+            untried = len(rest) - 1 if due[0].network is NetworkName.MASTODON else 0
+            return Performed(self._settle(due, outcomes, None), cause, rest, untried)
+        return Performed(self._settle(due, outcomes, cause.reason if isinstance(cause, Refused) else None))
+
+    async def _act(self, due: list[Delivery]) -> tuple[Sequence[FollowOutcome], NetworkError | None]:
+        """Return the outcomes of the first deliveries, and what kept the others from having one."""
         first = due[0]
         network = self._events.networks[_network_of(first)]
-        grant = await self._grant(first)
-        use = GrantInUse(
-            account_id=grant.account_id,
-            secret=self._events.world.keys.decrypt(grant.secret),
-            save=lambda secret: self._save(grant.id, secret),
-        )
-        orders = [_order(each) for each in due]
         act = network.follow if first.kind is DeliveryKind.FOLLOW else network.unfollow
         try:
-            outcomes: Sequence[FollowOutcome] = await act(use, orders)
+            return await act(await self._grant(first), [_order(each) for each in due]), None
         except PartlyDone as partly:
-            done = partly.outcomes
-            if isinstance(partly.cause, Refused):
-                return Performed(self._settle(due, done, partly.cause.reason))
-            return Performed(self._settle(due, done, None), unavailable=partly.cause)  # type: ignore[arg-type]  # the other kind of NetworkError
-        return Performed(self._settle(due, outcomes, None))
+            return partly.outcomes, partly.cause
+        except (Refused, Unavailable) as cause:
+            return [], cause
 
     def _settle(self, due: list[Delivery], outcomes: Sequence[FollowOutcome], refusal: str | None) -> Any:
         async def settle(connection: "AsyncConnection") -> None:
@@ -142,29 +147,44 @@ class Acting(Performer):
                 reason = outcome.reason if outcome.state == "refused" else outcome.state
                 await deliveries.settle(connection, each, state, now, result=outcome.uri, reason=reason)
             rest = due[len(outcomes) :]
-            for each in rest if refusal else ():
-                await deliveries.settle(connection, each, DeliveryState.REFUSED, now, reason=refusal)
-            if refusal is None:
+            if refusal == GRANT_LOST and due[0].kind is DeliveryKind.FOLLOW:
+                await self._call_off(connection, rest)
+            elif refusal is not None:
                 for each in rest:
-                    await deliveries.postpone(connection, [each], each.due_at, performed=True)
-            if refusal == GRANT_LOST:
-                await self._lost(connection, due[0])
+                    await deliveries.settle(connection, each, DeliveryState.REFUSED, now, reason=refusal)
+                if refusal == GRANT_LOST:
+                    await self._lost(connection, due[0])
             await self._batch_progress(connection, due)
 
         return settle
 
-    async def refused(self, connection: "AsyncConnection", delivery: Delivery, reason: str) -> None:
-        """Tell the owner of a grant that has ended; finish the batch."""
-        if reason == GRANT_LOST:
-            await self._lost(connection, delivery)
+    async def _call_off(self, connection: "AsyncConnection", rest: Sequence[Delivery]) -> None:
+        """Cancel follows for want of a consent, which is no refusal of theirs: with a new one they may be made."""
+        for each in rest:
+            await deliveries.postpone(connection, [each], each.due_at, performed=True)
+        await self._lost(connection, rest[0])
+        now, ids = self._events.clock(), [each.id for each in rest]
+        await deliveries.cancel(connection, now, deliveries_table.c.id.in_(ids))
+
+    async def refused(self, connection: "AsyncConnection", delivery: Delivery, _reason: str) -> None:
+        """Finish the batch of which something was given up."""
         await self._batch_progress(connection, [delivery])
 
-    async def _grant(self, delivery: Delivery) -> Grant:
+    async def cancelled(self, connection: "AsyncConnection", delivery: Delivery) -> None:
+        """Finish the batch of which something was called off at the last moment."""
+        await self._batch_progress(connection, [delivery])
+
+    async def _grant(self, delivery: Delivery) -> GrantInUse:
         async with self._events.database.reading() as connection:
             grant = await grants.of_account(connection, str(delivery.account_id))
-        if grant is None:
+        if grant is None or grant.state is not GrantState.ACTIVE:
             raise Refused(GRANT_LOST, "there is no consent (any more)")
-        return grant
+        number = grant.id
+        try:
+            secret = self._events.world.keys.decrypt(grant.secret)
+        except LostSecretError as error:
+            raise Refused(GRANT_LOST, "the kept consent cannot be read") from error
+        return GrantInUse(grant.account_id, secret, lambda renewed: self._save(number, renewed))
 
     async def _save(self, grant_id: int, secret: str) -> None:
         async with self._events.database.transaction() as connection:

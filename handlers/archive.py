@@ -25,7 +25,9 @@ __all__ = ["ArchiveError", "Lists", "Part", "parse_file", "read_archive"]
 Ids = NDArray[np.uint64]
 Kind = Literal["following", "followers", "account", "handles"]
 
-_NAME: Final = re.compile(r"(following|follower)s?(?:[-_.]?part[-_]?(\d+))?(?: ?\(\d+\))?\.(?:js|json)", re.IGNORECASE)
+_NAME: Final = re.compile(
+    r"(following|follower)s?(?:[-_.]?part[-_]?(\d{1,6}))?(?: ?\(\d+\))?\.(?:js|json)", re.IGNORECASE
+)
 _HEAD: Final = re.compile(r"window\s*\.\s*YTD\s*\.\s*(\w+?)\s*\.\s*part(\d+)\s*=", re.IGNORECASE)
 _QUICK_HEAD: Final = re.compile(rb"(?:\xef\xbb\xbf)?window\.YTD\.(following|follower)\.part(\d{1,6}) *= *(?=\[)")
 _USER_ID: Final = re.compile(r"[?&]user_id=(\d+)")
@@ -118,7 +120,7 @@ def parse_file(name: str, data: bytes) -> Part:
         return quick
     text = _decoded(name, data)
     if not text.strip():
-        raise ArchiveError(N_("{name} is empty."), name=name)
+        raise ArchiveError(N_("{name} is empty. Unpack it from the archive again, please."), name=name)
     start = text.lstrip()[:200].lower()
     if start.startswith(("<!doctype", "<html", "<?xml")):
         raise ArchiveError(
@@ -145,7 +147,7 @@ def _quick(data: bytes) -> Part | None:
     kind: Kind = "following" if head[1] == b"following" else "followers"
     try:
         entries = _FAST[kind].decode(memoryview(data)[head.end() : data.rfind(b"]") + 1])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     ids = np.fromiter((each.entry.account_id for each in entries), np.uint64, len(entries))
     return Part(kind=kind, ids=ids, number=int(head[2]))
@@ -201,7 +203,10 @@ def _of_archive(name: str, text: str, table: str, number: int) -> Part:
 
 def _ids(name: str, text: str) -> tuple[Ids, int]:
     entries = _json(name, text, "[", "]")
-    ids = [_id_of(entry) for entry in entries]
+    try:
+        ids = [_id_of(entry) for entry in entries]
+    except RecursionError:
+        raise _cut(name) from None
     known = [x_id for x_id in ids if x_id is not None]
     if entries and not known:
         raise ArchiveError(
@@ -229,7 +234,10 @@ def _owner(name: str, info: Any) -> Part:
     fields = {str(key).lower(): value for key, value in info.items()} if isinstance(info, dict) else {}
     x_id = _id_of(fields.get("accountid"))
     if x_id is None:
-        raise ArchiveError(N_("{name} should say whose archive it is, but names no account."), name=name)
+        raise ArchiveError(
+            N_("{name} should say whose archive it is, but names no account. Send the lists without it, please."),
+            name=name,
+        )
     handle = _handle_of(str(fields.get("username") or ""))
     return Part(kind="account", ids=np.empty(0, np.uint64), x_id=x_id, x_handle=handle)
 

@@ -73,7 +73,8 @@ async def _newcomers_still(connection: "AsyncConnection", delivery: Delivery) ->
     told = await arrivals.told_of(connection, person_id, contact_ids)
     if told == standing == set(contact_ids):
         return None
-    if part == "0" and told:
+    # What was begun to be sent may have come through: of the others nobody is told twice.
+    if part == "0" and told and delivery.attempts == 1:
         await arrivals.take_back(connection, person_id, contact_ids, delivery.due_at)
     return "newcomer_gone"
 

@@ -20,7 +20,9 @@ async def skip(ctx: Context, who: Selection) -> str | None:
     """Leave contacts out, and cancel what was promised about them."""
     chosen, problem = await selected(ctx, await contacts(ctx), who)
     if who.everything:
-        return ctx.text("To leave out everybody is to follow nobody, and I follow nobody unless you say so.")
+        return ctx.text(
+            "Nothing changed: to follow nobody, say nothing, or auto off. To leave single people out: skip 1 3."
+        )
     if not chosen:
         return problem
     ids = [each.person_id for each in chosen]
@@ -35,7 +37,9 @@ async def skip(ctx: Context, who: Selection) -> str | None:
     lines = [problem] if problem else []
     lines.append(ctx.text("Left out: {names}. restore brings them back.", names=_names(ctx, chosen)))
     if cancelled:
-        lines.append(ctx.plural("{n} follow to come is cancelled.", "{n} follows to come are cancelled.", cancelled))
+        lines.append(
+            ctx.plural("{n} follow still to come is cancelled.", "{n} follows still to come are cancelled.", cancelled)
+        )
     return "\n".join(lines)
 
 
@@ -100,11 +104,13 @@ async def _shown(ctx: Context, contact: Contact) -> str:
             lines += [explain_state(ctx, each) for each in known]
         elif network not in granted:
             lines.append(
-                ctx.text("On {network} I have no consent of yours: connect gives it.", network=NETWORKS[network])
+                ctx.text("On {network} I do not have your consent: connect gives it.", network=NETWORKS[network])
             )
         elif contact.choice is not Choice.SKIP:
             lines.append(
-                ctx.text("On {network} nobody asked me to follow them yet: follow does.", network=NETWORKS[network])
+                ctx.text(
+                    "On {network} you have not asked me to follow them yet: follow does.", network=NETWORKS[network]
+                )
             )
     return "\n".join(lines)
 
@@ -119,12 +125,12 @@ async def _not_shown(ctx: Context, handle: str) -> str:
         return ctx.text("{x} is you: you are not a contact of your own.", x=x)
     if links.hold(own.following, ctx.world.keys.of_handles([handle])).any():
         return ctx.text(
-            "{x} is in your list, but nobody has proved here yet to have been {x} and lets you see it. I tell you when "
-            "that changes.",
+            "{x} is in your list, but nobody whom you may find has proved here yet to have been {x}. I tell you when that "
+            "changes.",
             x=x,
         )
     return ctx.text(
-        "I know of nobody in your list who has shown to have been {x} on X. An archive holds numbers instead of "
-        "handles, so I cannot tell whether {x} is in it; if so, I tell you as soon as they arrive.",
+        "Nobody in your list has shown to have been {x} on X. An archive holds numbers, not handles, so I cannot tell "
+        "whether {x} is in yours; if so, I tell you as soon as they arrive.",
         x=x,
     )

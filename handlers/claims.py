@@ -136,7 +136,7 @@ async def unclaim(ctx: Context, handle: XHandle) -> str | None:
     await questions.ask(ctx.connection, ctx.account.id, _UNCLAIM, {"claim": claimed.id}, expires_at)
     return ctx.text(
         N_(
-            "Shall I forget that {x} was you? Nobody would find you by it any more; to have it back you would have to "
+            "Shall I forget that {x} was you? Nobody could find you by it any more, and to get it back you would have to "
             "prove it again. Answer yes or no."
         ),
         x=x,
@@ -203,7 +203,7 @@ async def post_sent(ctx: Context, matched: str) -> str | None:
             Promise(
                 kind=DeliveryKind.LOOKUP,
                 key=f"{ctx.about}:lookup",
-                lane=deliveries.say_lane(ctx.account.id),
+                lane=deliveries.ask_lane(ctx.account.id),
                 payload={"url": f"https://x.com/{match[1]}/status/{match[2]}"},
                 network=ctx.account.network,
                 person_id=ctx.person.id,
@@ -353,7 +353,14 @@ async def evidence_from_archive(ctx: Context, x_id: int, x_handle: str) -> str:
         held = [each for each in mine if each.x_id is not None]
         if same is not None and same.x_id is not None:
             raise ArchiveMismatch(
-                ctx.text(N_("This archive is of another account than the {x} you claimed: their numbers differ."), x=x)
+                ctx.text(
+                    N_(
+                        "This archive is of another account than the {x} you claimed: their numbers differ. I kept nothing "
+                        "of it. If that is wrong, ask an operator: report {handle} and your words."
+                    ),
+                    x=x,
+                    handle=x_handle,
+                )
             )
         if same is None and held:
             names = ctx.texts.listing([x_name(each.x_handle, ctx.account.network) for each in held])
@@ -379,8 +386,8 @@ async def evidence_from_archive(ctx: Context, x_id: int, x_handle: str) -> str:
     await settle(ctx, outcome)
     return _lost(ctx, outcome.claim) or ctx.text(
         N_(
-            "The archive says that you were {x}. I show that as what it is, so people choose by hand whether they follow "
-            "you; a post proves it: claim {handle}"
+            "The archive says that you were {x}. That is no proof yet, so people choose by hand whether to follow you. "
+            "A post proves it: claim {handle}"
         ),
         x=x,
         handle=x_handle,

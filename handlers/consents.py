@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from handlers import contests, follows
 from handlers.context import Context
-from handlers.names import plain_name
+from handlers.names import name_of, plain_name
 from handlers.routing import Answer, command
 from handlers.texts import N_, Texts
 from handlers.words import Rest
@@ -48,14 +48,16 @@ _PROBLEMS: Final[Mapping[str, str]] = {
     "server_name": N_("That is not the name of a server. Write just the name, for example: connect mastodon.social"),
     "gone": N_("There is no account of that name on Bluesky. Check the spelling, for example: alice.bsky.social"),
     "no_mastodon_api": N_(
-        "That server does not let me ask for consent: it does not speak the language that Mastodon's apps use."
+        "That server does not let me ask for consent: it does not answer as Mastodon's servers do. Is its name right? If "
+        "so, follow by hand: contacts shows whom."
     ),
     "forbidden": N_(
         "That address is not one that I may ask. Write just the server's name, for example: mastodon.social"
     ),
     "unreachable": N_("That server does not answer. Is its name right? Otherwise try again later, with: connect"),
     "no_web_address": N_(
-        "To ask Bluesky for your consent I need a web address of my own, and my operator has not given me one yet."
+        "To ask Bluesky for your consent I need a web address of my own, and my operator has not given me one yet. Until "
+        "then, follow by hand: contacts shows whom."
     ),
 }
 
@@ -160,7 +162,7 @@ async def _promise(ctx: Context, payload: Mapping[str, str]) -> None:
     promise = Promise(
         kind=DeliveryKind.CONSENT,
         key=f"{ctx.about}:consent",
-        lane=deliveries.say_lane(ctx.account.id),
+        lane=deliveries.ask_lane(ctx.account.id),
         payload=payload,
         network=NetworkName.MASTODON,
         person_id=ctx.person.id,
@@ -210,9 +212,9 @@ async def granted(ctx: Context, granted: Granted) -> str:
         secret=granted.secret,
         now=ctx.now,
     )
-    lines = [ctx.text("Thank you: from now on I may follow as {account}, and nothing else.", account=name)]
+    lines = [ctx.text("Thank you: from now on I may follow for you as {account}.", account=name)]
     if not granted.may_undo:
-        lines.append(ctx.text("You did not allow me to unfollow, so undo will not work there."))
+        lines.append(ctx.text("You did not allow me to unfollow, so undo will not work there. connect asks again."))
     what_now = await follows.consented(ctx)
     lines.append(what_now or ctx.text("I follow only when you say so (follow, auto on). To end it: disconnect."))
     return "\n".join(lines)
@@ -231,7 +233,19 @@ async def _proved(ctx: Context, granted: Granted) -> Account:
         account = await accounts.get(ctx.connection, granted.actor) or account
         await contests.announce(ctx, [*freed, *await claims.of_person(ctx.connection, ctx.person.id)])
         await contests.tell_each(ctx, freed, contests.FREE)
+        if known is not None:
+            _tell_joined(ctx, account, owner.language)
     return account
+
+
+def _tell_joined(ctx: Context, account: Account, language: str | None) -> None:
+    """Tell an account that we knew before whose link it consented by: that link may have been somebody else's."""
+    texts = ctx.in_language(language)
+    said = N_(
+        "You gave your consent by a link that {account} had asked for: from now on you two are one person to me. If that "
+        "is not your account, send me disconnect, and report with your old handle, for an operator to look at it."
+    )
+    ctx.tell(account, texts.text(said, account=name_of(account.network, ctx.account)), texts.language)
 
 
 async def _end_former(ctx: Context, account: Account, secret: str) -> None:
@@ -268,7 +282,7 @@ async def lost(ctx: Context, account_id: str) -> None:
     def say(texts: Texts, _reader: Account) -> str:
         lines = [
             texts.text(
-                N_("{network} no longer lets me follow as {account}: my permission there has ended."),
+                N_("{network} no longer lets me follow as {account}: your consent there has ended."),
                 network=NAMES[gone.network],
                 account=plain_name(gone),
             )
@@ -311,7 +325,7 @@ async def disconnect(ctx: Context, network: Literal["bluesky", "mastodon"] | Non
         await grants.set_state(ctx.connection, grant, GrantState.ENDED)
     lines = [
         ctx.text(
-            "Done: I no longer follow as {accounts}, and I give the permission back there too.",
+            "Done: I no longer follow as {accounts}, and I end your consent there too.",
             accounts=ctx.texts.listing(names),
         )
     ]
@@ -319,7 +333,7 @@ async def disconnect(ctx: Context, network: Literal["bluesky", "mastodon"] | Non
         lines.append(
             ctx.plural("{n} follow still to come is cancelled.", "{n} follows still to come are cancelled.", waiting)
         )
-    lines.append(ctx.text("What was followed stays followed. To begin again, send me: connect"))
+    lines.append(ctx.text("Whom you follow already you keep following. To begin again, send me: connect"))
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ _UNPROVED: Final = N_("not proved by a post: choose by hand")
 _OUTCOMES: Final[Mapping[str, str]] = {
     "done": N_("followed on {network}"),
     "already": N_("you follow them on {network}"),
-    "requested": N_("asked on {network}, their answer is awaited"),
+    "requested": N_("asked on {network}, their answer is still to come"),
     "pending": N_("to be followed on {network}"),
     "refused": N_("could not be followed on {network}"),
 }
@@ -79,8 +79,8 @@ async def nobody_yet(ctx: Context) -> str:
     if not len(own.following):
         return ctx.text("I do not know yet whom you followed on X. Hand your list over with: import")
     return ctx.plural(
-        "I hold {n} account that you followed on X; nobody of them is here yet. I tell you when that changes.",
-        "I hold {n} accounts that you followed on X; nobody of them is here yet. I tell you when that changes.",
+        "I hold {n} account that you followed on X; it is not here yet. I tell you when that changes.",
+        "I hold {n} accounts that you followed on X; none of them is here yet. I tell you when that changes.",
         len(own.following),
     )
 
@@ -146,7 +146,7 @@ async def selected(ctx: Context, found: Sequence[Contact], selection: Selection)
     if not unknown:
         return list(chosen.values()), None
     problem = ctx.text(
-        "There is no contact of yours under: {words}. contacts shows the list.",
+        "You have no contact under: {words}. contacts shows the list.",
         words=ctx.texts.listing(unknown[:10]),
     )
     return list(chosen.values()), problem

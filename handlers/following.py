@@ -110,10 +110,11 @@ async def time_for(ctx: Context, steps: Sequence[Step] = ()) -> int:
     """Return the milliseconds until these steps, and what is promised before them, will have been done."""
     ahead = await follows.pending(ctx.connection, ctx.person.id)
     for step in steps:
-        by = (step.mine, step.theirs.network)
+        by: tuple[str, NetworkName | None] = (step.mine, step.theirs.network)
         ahead[by] = ahead.get(by, 0) + 1
     waits = [
         await budgets.wait_for(ctx.connection, f"follow:{account_id}", ctx.settings.follow.get(network, ()), n, ctx.now)
         for (account_id, network), n in ahead.items()
+        if network is not None
     ]
     return max(waits, default=0)

@@ -51,8 +51,8 @@ async def follow(ctx: Context, who: Selection = _EVERYTHING) -> str | None:
     if unsure:
         lines.append(
             ctx.plural(
-                "{n} more is less sure, so all leaves it out: choose it by number, as contacts shows it.",
-                "{n} more are less sure, so all leaves them out: choose them by number, as contacts shows them.",
+                "{n} more is less sure, so follow all leaves it out: choose it by its number, which contacts shows.",
+                "{n} more are less sure, so follow all leaves them out: choose them by number, as contacts shows them.",
                 len(unsure),
             )
         )
@@ -92,8 +92,8 @@ async def _preview(ctx: Context, planned: Plan) -> list[str]:
         networks = sorted({network for each in planned.unreached for network in each.networks})
         lines.append(
             ctx.plural(
-                "{n} is on {networks}, where I have no consent of yours yet.",
-                "{n} are on {networks}, where I have no consent of yours yet.",
+                "{n} is on {networks}, where I do not have your consent yet.",
+                "{n} are on {networks}, where I do not have your consent yet.",
                 len(planned.unreached),
                 networks=ctx.texts.listing([NETWORKS[network] for network in networks]),
             )
@@ -182,21 +182,21 @@ async def consented(ctx: Context) -> str | None:
     return "\n".join([_begun(ctx, planned), _how_long(ctx, await time_for(ctx))])
 
 
-@command("auto", N_("Follow proved newcomers by itself, or not"), fr=("automatique",), example="auto on")
+@command("auto", N_("Follow proved newcomers without asking each time, or not"), fr=("automatique",), example="auto on")
 async def auto(ctx: Context, on: bool | None = None) -> str | None:
     """Remember whether newcomers are followed without asking."""
     if on is None:
         return ctx.text(
-            "auto is on: I follow proved newcomers at once. auto off ends it."
+            N_("auto is on: I follow proved newcomers at once. auto off ends it.")
             if ctx.person.auto
-            else "auto is off: I follow nobody unless you say so. auto on lets me follow proved newcomers at once."
+            else N_("auto is off: I follow nobody unless you say so. auto on lets me follow proved newcomers at once.")
         )
     before = ctx.person.auto
     await accounts.change(ctx.connection, ctx.person.id, auto=on)
     if not on:
         if not before:
             return ctx.text("auto is off already: I follow nobody unless you say so.")
-        return ctx.text("auto is off now: I tell you of newcomers, and follow them only when you say so.")
+        return ctx.text("auto is off now: I tell you about newcomers, and follow them only when you say so.")
     lines = [
         ctx.text("auto is on already: I follow proved newcomers at once, and tell you.")
         if before
@@ -220,11 +220,15 @@ async def undo(ctx: Context) -> str | None:
     lines = [ctx.text("The last follows are those of {moment}.", moment=ctx.texts.moment(batch.created_at))]
     if done:
         lines.append(
-            ctx.plural("{n} account that I followed I unfollow.", "{n} accounts that I followed I unfollow.", done)
+            ctx.plural(
+                "I would unfollow {n} account that I followed.", "I would unfollow {n} accounts that I followed.", done
+            )
         )
     if coming:
-        lines.append(ctx.plural("{n} follow to come is cancelled.", "{n} follows to come are cancelled.", coming))
-    lines.append(ctx.text("Whom you followed before stays followed. Shall I? Answer yes or no."))
+        lines.append(
+            ctx.plural("I would cancel {n} follow still to come.", "I would cancel {n} follows still to come.", coming)
+        )
+    lines.append(ctx.text("Whom you followed before you keep following. Shall I? Answer yes or no."))
     return "\n".join(lines)
 
 
@@ -251,18 +255,20 @@ async def _undo_answered(ctx: Context, question: Question, words: str) -> str | 
     await decisions.withdraw(ctx.connection, ctx.person.id, {each.contact_id for each in made})
     lines = []
     if cancelled:
-        lines.append(ctx.plural("{n} follow to come is cancelled.", "{n} follows to come are cancelled.", cancelled))
+        lines.append(
+            ctx.plural("{n} follow still to come is cancelled.", "{n} follows still to come are cancelled.", cancelled)
+        )
     if to_undo:
         lines.append(ctx.plural("I am unfollowing {n} account.", "I am unfollowing {n} accounts.", to_undo))
-    return "\n".join(lines) or ctx.text("Undone.")
+    return "\n".join(lines) or ctx.text("There was nothing left to undo.")
 
 
 async def progress(ctx: Context) -> str | None:
     """Say how far the follows are, for the status; None when there is nothing to come."""
-    ahead = sum((await follows.pending(ctx.connection, ctx.person.id)).values())
+    ahead = sum((await follows.pending(ctx.connection, ctx.person.id, [DeliveryKind.FOLLOW])).values())
     if not ahead:
         return None
-    said = ctx.plural("{n} follow is to come.", "{n} follows are to come.", ahead)
+    said = ctx.plural("{n} follow is still to come.", "{n} follows are still to come.", ahead)
     return f"{said} {_how_long(ctx, await time_for(ctx))}"
 
 

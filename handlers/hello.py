@@ -13,8 +13,8 @@ from storage import accounts, claims, overview
 
 # Said in public too: with a translation's longer words it must still fit into one post of 300 graphemes.
 _SHORT: Final = N_(
-    "Hello! I get the flock you followed on X back together, on Bluesky and Mastodon. By DM: 1. claim your old handle, "
-    "2. import your list, 3. connect. Begin by sending me: start"
+    "Hello! I find the people you followed on X again, on Bluesky and Mastodon. By DM: 1. claim your old handle, "
+    "2. import your list, 3. connect. To begin, send me: start"
 )
 
 
@@ -46,13 +46,17 @@ async def _is_known(ctx: Context) -> bool:
 def _introduction(ctx: Context) -> str:
     return "\n".join(
         [
-            ctx.text(
-                N_("Hello! I am a bot that gets the people you followed on X back together with you, in three steps:")
-            ),
+            ctx.text(N_("Hello! I am a bot that finds the people you followed on X again, in three steps:")),
             ctx.text(N_("1. Say who you were there: claim old_handle. I answer with a farewell post that proves it.")),
-            ctx.text(N_("2. Hand over your list: import. Your archive stays with you; only the list is sent.")),
+            ctx.text(
+                N_(
+                    "2. Hand over your list: import. Of your archive I keep only whom you followed and who followed you."
+                )
+            ),
             ctx.text(N_("3. Let me follow for you, if you wish: connect, then follow all.")),
-            ctx.text(N_("From then on I tell you, by name, who arrives. guide explains more, help lists everything.")),
+            ctx.text(
+                N_("From then on I tell you, by name, who arrives. guide explains more, help lists all commands.")
+            ),
             ctx.text(CLAIM),
         ]
     )
@@ -73,9 +77,9 @@ async def guide(ctx: Context) -> str | None:
             ),
             ctx.text(
                 N_(
-                    "2. When the archive is there, send me import. You get a page that opens it on your own machine and "
-                    "hands over nothing but the lists of whom you followed and who followed you. Without an archive: "
-                    "import and the handles you remember."
+                    "2. When the archive is there, send me import. You get a page that takes it, or only its files "
+                    "following.js and follower.js. I keep nothing but those two lists, as pseudonyms that name nobody. "
+                    "Without an archive: import and the handles you remember."
                 )
             ),
             ctx.text(
@@ -122,7 +126,9 @@ async def help_(ctx: Context, command: Rest | None = None) -> str | None:
 
     if command is None:
         lines = [f"{each.name}: {ctx.text(each.summary)}" for each in router.commands]
-        more = ctx.text(N_("help and a command's name explains it. You may write to me by DM or by mention."))
+        more = ctx.text(
+            N_("help with a command's name explains that command. You may write to me by DM or by mention.")
+        )
         return "\n".join([ctx.text(N_("What you can send me:")), *lines, more])
     asked = router.find(command)
     if asked is None:

@@ -33,7 +33,7 @@ async def import_(ctx: Context, *handles: XHandle) -> str | None:
     by_hand = ctx.text("Without an archive, send me the handles you remember, without the @: import jack_smith marie75")
     link = await link_for(ctx)
     if link is None:
-        return ctx.text("I have no web address for your archive.") + "\n" + by_hand
+        return ctx.text("I have no web address, so I have no page that could take your archive.") + "\n" + by_hand
     guide = ctx.text(
         "Open this page and choose the archive that X sent you, or only its file data/following.js. The link is for "
         "you alone and works for {time}: {link}",
@@ -65,8 +65,8 @@ async def _typed(ctx: Context, handles: list[XHandle]) -> str:
     most = ctx.settings.typed_handles
     if len(handles) > most:
         return ctx.plural(
-            "Those are {given} handles; by message I take {n} at once. Nothing was stored: send them in several messages.",
-            "Those are {given} handles; by message I take {n} at once. Nothing was stored: send them in several messages.",
+            "Those are {given} handles, and a message may hold {n}. Nothing was stored: send them in several messages.",
+            "Those are {given} handles, and a message may hold {n}. Nothing was stored: send them in several messages.",
             most,
             given=ctx.texts.number(len(handles)),
         )
@@ -153,8 +153,8 @@ async def _who_is_here(ctx: Context) -> str:
     total = len((await links.own(ctx.connection, ctx.person.id)).following)
     if not found:
         return ctx.plural(
-            "Nobody of the {n} account you followed is here yet. I tell you by name as they arrive.",
-            "Nobody of the {n} accounts you followed is here yet. I tell you by name as they arrive.",
+            "The {n} account you followed is not here yet. I tell you when it arrives.",
+            "None of the {n} accounts you followed is here yet. I tell you by name as they arrive.",
             total,
         )
     return "\n".join([_found(ctx, found, total), *await _first_ones(ctx, found)])

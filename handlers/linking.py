@@ -37,6 +37,8 @@ async def link(ctx: Context, secret: Code | None = None) -> str | None:
     if found.used_at is not None:
         return ctx.text(N_("The code {code} was used already."), code=secret) + "\n" + ctx.text(_FRESH)
     if await codes.use(ctx.connection, ctx.world.keys, secret, Purpose.LINK, ctx.now) is None:
+        if ctx.now < found.expires_at:  # somebody else was faster, just now
+            return ctx.text(N_("The code {code} was used already."), code=secret) + "\n" + ctx.text(_FRESH)
         return ctx.text(N_("The code {code} has expired."), code=secret) + "\n" + ctx.text(_FRESH)
     other = await accounts.get_person(ctx.connection, found.person_id)
     giver = await accounts.get(ctx.connection, found.account_id) if found.account_id is not None else None

@@ -37,14 +37,14 @@ _SLOWED: Final[Mapping[Cadence, str]] = {
     Cadence.OFF: N_("You have not written for a while, so this is my last notice. notify now brings them back."),
 }
 _CADENCE: Final[Mapping[Cadence, str]] = {
-    Cadence.NOW: N_("I tell you of newcomers as they arrive."),
-    Cadence.DAILY: N_("I tell you of newcomers once a day, in the morning (UTC)."),
-    Cadence.WEEKLY: N_("I tell you of newcomers once a week, on Monday morning (UTC)."),
-    Cadence.OFF: N_("I do not tell you of newcomers; contacts shows them."),
+    Cadence.NOW: N_("I tell you about newcomers as they arrive."),
+    Cadence.DAILY: N_("I tell you about newcomers once a day, in the morning (UTC)."),
+    Cadence.WEEKLY: N_("I tell you about newcomers once a week, on Monday morning (UTC)."),
+    Cadence.OFF: N_("I do not tell you about newcomers; contacts shows them."),
 }
 _DISCOVERABLE: Final[Mapping[Discoverable, str]] = {
     Discoverable.EVERYONE: N_("Everybody who followed you on X is told that you are here."),
-    Discoverable.MUTUALS: N_("Only those who followed you on X, and whom you followed, are told that you are here."),
+    Discoverable.MUTUALS: N_("Only those who followed you on X and whom you followed are told that you are here."),
     Discoverable.OFF: N_("Nobody is told that you are here. You still find the others."),
 }
 
@@ -157,7 +157,7 @@ async def _say(ctx: Context, told: list[Contact], following: int) -> None:
 
 @command(
     "notify",
-    N_("Choose how often I tell you of newcomers"),
+    N_("Choose how often I tell you about newcomers"),
     fr=("prévenir", "prevenir", "notifier"),
     example="notify daily",
 )
@@ -169,7 +169,7 @@ async def notify(ctx: Context, cadence: Literal["now", "daily", "weekly", "off"]
     await accounts.change(ctx.connection, ctx.person.id, cadence=chosen.value)
     await _look_anew(ctx)
     if chosen is ctx.person.cadence:
-        return ctx.text("So it was already.") + " " + ctx.text(_CADENCE[chosen])
+        return ctx.text("Nothing changed.") + " " + ctx.text(_CADENCE[chosen])
     return ctx.text(_CADENCE[chosen])
 
 
@@ -185,7 +185,7 @@ async def quiet(ctx: Context, hours: Hours | None = None) -> str | None:
     if hours.start is None:
         return ctx.text("You have no quiet hours. quiet 22-8 sets some.")
     return ctx.text(
-        "I tell you of nobody between {start}:00 and {end}:00 UTC; answers come at any hour. quiet off ends it.",
+        "I announce nobody between {start}:00 and {end}:00 UTC; answers come at any hour. quiet off ends it.",
         start=hours.start,
         end=hours.end,
     )
@@ -212,7 +212,7 @@ async def discoverable(ctx: Context, whom: Literal["everyone", "mutuals", "off"]
         return ctx.text(_DISCOVERABLE[before]) + "\n" + changes
     chosen = Discoverable(whom)
     if chosen is before:
-        return ctx.text("So it was already.") + " " + ctx.text(_DISCOVERABLE[chosen])
+        return ctx.text("Nothing changed.") + " " + ctx.text(_DISCOVERABLE[chosen])
     await accounts.change(ctx.connection, ctx.person.id, discoverable=chosen.value)
     ctx.person = replace(ctx.person, discoverable=chosen)
     if before is Discoverable.OFF or chosen is Discoverable.EVERYONE:

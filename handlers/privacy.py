@@ -82,7 +82,10 @@ async def _summary(ctx: Context) -> str:
         ctx.text("Follows made for you: {n}", n=texts.number(sums.follows.get(DeliveryState.DONE, 0))),
         ctx.text("Language: {language}", language=person.language or ctx.texts.language),
         ctx.text("Known since: {moment}", moment=texts.moment(person.created_at)),
-        ctx.text("Of your messages I keep only that they came, and when; not what they said."),
+        ctx.text(
+            "Of your messages I keep only that they came, and when. What they said I keep of reports, and, encrypted, of "
+            "those that I failed to handle."
+        ),
         ctx.text("To have all of it removed, send me: forget me"),
     ]
     return "\n".join(lines)
@@ -103,7 +106,7 @@ async def forget_me(ctx: Context, sure: Literal["yes", "oui"] | None = None) -> 
     mine = (await accounts.accounts_of(ctx.connection, [ctx.person.id]))[ctx.person.id]
     question = ctx.text(
         "Shall I remove everything I hold about {accounts}: claims, lists, consents, decisions? Nobody will hear of you "
-        "through me any more, and it cannot be undone. What was followed stays followed.",
+        "through me any more, and it cannot be undone. Whom you follow already you keep following.",
         accounts=ctx.texts.listing([plain_name(each) for each in mine]),
     )
     if ctx.person.stopped:  # of somebody who said stop only commands are heard, no answers
@@ -161,8 +164,8 @@ def _revocations(forgotten: Forgotten, name: str) -> list[Promise]:
 def _farewell(ctx: Context, name: str, account: Account, thread: str | None) -> Promise:
     """Make the last word. It carries its address itself, until it is delivered, because the account is gone."""
     text = ctx.text(
-        "Done. I no longer know you: everything is removed, and off my disk within {time}. Permissions you gave me are "
-        "being given back. If you write to me again, we begin anew. Farewell!",
+        "Done. I no longer know you: everything is removed, and off my disk within {time}. The consents you gave me are "
+        "being ended. If you write to me again, we begin anew. Farewell!",
         time=ctx.texts.span(_WIPED_WITHIN),
     )
     return Promise(

@@ -9,7 +9,7 @@ from handlers.texts import N_
 _REASONS: Final[Mapping[str, str]] = {
     "blocked": N_("one of you blocks the other"),
     "gone": N_("the account is gone, or cannot be found from yours"),
-    "grant_lost": N_("I have no consent of yours there any more: connect gives it anew"),
+    "grant_lost": N_("your consent there has ended: connect gives it anew"),
     "unreachable": N_("the server did not answer for days"),
     "stopped": N_("you had told me to stop"),
     "undone": N_("you took it back"),

@@ -14,7 +14,7 @@ from handlers.context import Context
 from handlers.names import quoted
 from handlers.texts import N_
 from handlers.words import READERS, SHAPES, WHOLE, WordError
-from storage import questions
+from storage import accounts, questions
 from storage.records import Question
 
 Handler = Callable[..., Awaitable[str | None]]
@@ -53,7 +53,9 @@ class Command:
     @cached_property
     def usage(self) -> str:
         """Write the command's grammar from the handler's signature: follow [all | 1 3 5-9]."""
-        shapes = [_shape(each) for each in self.parameters if not each.name.startswith("_")]  # _: taken, but not looked at
+        shapes = [
+            _shape(each) for each in self.parameters if not each.name.startswith("_")
+        ]  # _: taken, but not looked at
         return " ".join([self.name, *shapes])
 
     def bind(self, words: str) -> list[Any]:
@@ -150,10 +152,13 @@ class Router:
         """Answer one message: a command, a recognised form, the answer to a question, or the nearest command."""
         assert context.heard is not None  # noqa: S101  # a message is what is routed
         words = strip_mentions(context.heard.text, context.settings.bots.values())
-        named, language, rest = self._split(words)
-        context.texts = context.texts.catalogue.texts(_language(context, language))
+        named, alias, rest = self._split(words)
+        language = _language(context, alias)
+        context.texts = context.texts.catalogue.texts(language)
         if context.person.stopped and not (named and named.when_stopped):
             return
+        if language != context.person.language:  # what follows later, and a bare "import", is said in it too
+            await accounts.change(context.connection, context.person.id, language=language)
         if named is not None:
             await self._call(context, named, rest)
             return

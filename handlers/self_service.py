@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from handlers import follows
 from handlers.contests import describe
 from handlers.context import Context
 from handlers.names import name_of, quoted
@@ -15,14 +16,16 @@ from storage.records import Cadence, DeliveryKind, DeliveryState, Direction, Dis
 from storage.tables import delivery
 
 _CADENCE: Final = {
-    Cadence.NOW: N_("I tell you of newcomers at once (notify changes it)."),
-    Cadence.DAILY: N_("I tell you of newcomers once a day (notify changes it)."),
-    Cadence.WEEKLY: N_("I tell you of newcomers once a week (notify changes it)."),
-    Cadence.OFF: N_("I do not tell you of newcomers (notify changes it)."),
+    Cadence.NOW: N_("I tell you about newcomers at once (notify changes it)."),
+    Cadence.DAILY: N_("I tell you about newcomers once a day (notify changes it)."),
+    Cadence.WEEKLY: N_("I tell you about newcomers once a week (notify changes it)."),
+    Cadence.OFF: N_("I do not tell you about newcomers (notify changes it)."),
 }
 _DISCOVERABLE: Final = {
     Discoverable.EVERYONE: N_("Everybody who followed you may find you (discoverable changes it)."),
-    Discoverable.MUTUALS: N_("Only those whom you followed as well may find you (discoverable changes it)."),
+    Discoverable.MUTUALS: N_(
+        "Only those who followed you and whom you followed may find you (discoverable changes it)."
+    ),
     Discoverable.OFF: N_("Nobody is told that you are here (discoverable changes it)."),
 }
 
@@ -40,16 +43,15 @@ async def status(ctx: Context) -> str | None:
     lines = [ctx.text(N_("Your accounts:"))]
     for each in own:
         name = name_of(network, each)
-        connected = each.id in done.granted
-        lines.append(
-            f"• {ctx.text(N_('{account} (connected: I may follow for it)'), account=name)}"
-            if connected
-            else f"• {name}"
-        )
+        if each.id in done.granted:
+            name = ctx.text(N_("{account} (connected: I may follow for you there)"), account=name)
+        lines.append(f"• {name}")
     if held:
         lines += [ctx.text(N_("Who you were on X:")), *(f"• {describe(ctx, each)}" for each in held)]
     lines += _lists(ctx, done)
     lines += _follows(ctx, done)
+    if (coming := await follows.progress(ctx)) is not None:
+        lines.append(coming)
     lines.append(ctx.text(_CADENCE[ctx.person.cadence]))
     lines.append(
         ctx.text(
@@ -86,8 +88,6 @@ def _follows(ctx: Context, done: Overview) -> list[str]:
     lines = []
     if made or coming:
         lines.append(ctx.plural("{n} follow made for you so far.", "{n} follows made for you so far.", made))
-    if coming:
-        lines.append(ctx.plural("{n} follow is still to come.", "{n} follows are still to come.", coming))
     if refused:
         lines.append(ctx.plural("{n} follow was refused.", "{n} follows were refused.", refused))
     return lines
@@ -156,7 +156,9 @@ async def stop(ctx: Context) -> str | None:
     )
     said = ctx.text(N_("I fall silent: no notices, no follows. resume ends it; forget me removes all I know of you."))
     if cancelled:
-        said += "\n" + ctx.plural("{n} follow to come was cancelled.", "{n} follows to come were cancelled.", cancelled)
+        said += "\n" + ctx.plural(
+            "{n} follow still to come is cancelled.", "{n} follows still to come are cancelled.", cancelled
+        )
     return said
 
 
@@ -166,7 +168,7 @@ async def resume(ctx: Context) -> str | None:
     if not ctx.person.stopped:
         return ctx.text(N_("I was not stopped, so nothing changed."))
     await accounts.change(ctx.connection, ctx.person.id, stopped=False, unanswered=0)
-    again = ctx.text(N_("I am back. Follows that stop had cancelled do not come back by themselves: follow asks anew."))
+    again = ctx.text(N_("I am back. Follows that stop cancelled stay cancelled; to have them made, send me: follow"))
     return again + "\n" + await next_step(ctx)
 
 

@@ -19,7 +19,8 @@ Code = NewType("Code", str)
 # X allows 1 to 15 letters, digits and underscores (help.x.com, "About usernames"); some early handles are longer: 20.
 _X_HANDLE: Final = re.compile(r"@?([A-Za-z0-9_]{1,15})")
 _X_PROFILE: Final = re.compile(
-    r"(?:https?://)?(?:www\.|mobile\.)?(?:x|twitter)\.com/@?([A-Za-z0-9_]{1,15})/?(?:\?\S*)?", re.IGNORECASE
+    r"(?:https?://)?(?:www\.|mobile\.)?(?:x|twitter)\.com/@?([A-Za-z0-9_]{1,15})/?(?:\?\S*)?",
+    re.IGNORECASE | re.ASCII,  # or the long s and the Kelvin sign would pass for letters of a handle
 )
 
 
@@ -90,7 +91,8 @@ def hours(word: str) -> Hours:
     match = re.fullmatch(r"(\d{1,2})h?(?::00)?[-–—](\d{1,2})h?(?::00)?", word.lower())
     if match is None or int(match[1]) > 24 or int(match[2]) > 24 or int(match[1]) % 24 == int(match[2]) % 24:
         raise WordError(
-            N_('"{word}" are not hours: write two different hours of the day in UTC, as in 22-8, or off.'), word
+            N_('"{word}" does not name two hours: write two different hours of the day in UTC, as in 22-8, or off.'),
+            word,
         )
     return Hours(int(match[1]) % 24, int(match[2]) % 24)
 

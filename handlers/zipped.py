@@ -1,7 +1,9 @@
 """Take the few wanted files out of a zip that a stranger sent: nothing else is unpacked, and nothing without bounds."""
 
 import io
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +19,10 @@ _DIRECTORY_ENTRY: Final = b"PK\x01\x02"
 _WANTED: Final = re.compile(
     r"(?:.*/)?(?:(?:following|follower)(?:[-_]part\d+)?|manifest|account)\.js", re.IGNORECASE | re.DOTALL
 )
+# What the unpackers of the standard library raise for bytes that make no sense.
+_DAMAGED: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, NotImplementedError
+)  # fmt: skip
 
 
 class ArchiveError(Exception):
@@ -53,7 +59,7 @@ def wanted(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
                 content = _read(name, archive, entry, left)
                 left -= len(content)
                 yield entry.filename.rpartition("/")[2], content
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError):
+    except _DAMAGED:
         raise ArchiveError(
             N_("{name} is a zip that breaks off or is damaged. Download your archive from X again, please."), name=name
         ) from None

@@ -58,6 +58,16 @@ async def take(
     return granted, again_at
 
 
+async def give_back(connection: AsyncConnection, name: str, allowances: Sequence[Allowance], unused: int) -> None:
+    """Put back what was taken for acts that were not tried."""
+    for each in allowances if unused else ():
+        await connection.execute(
+            sa.update(budget)
+            .where(budget.c.name == name, budget.c.period == each.period)
+            .values(tat=budget.c.tat - unused * each.period // each.pace)
+        )
+
+
 async def wait_for(
     connection: AsyncConnection, name: str, allowances: Sequence[Allowance], ahead: int, now: int
 ) -> int:

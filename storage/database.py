@@ -30,13 +30,15 @@ def parse_url(text: str) -> URL:
     """Read a database URL, with or without a driver; refuse what is neither SQLite nor PostgreSQL."""
     try:
         url = make_url(text)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # the second one for a port that is no number
         raise DatabaseError(
             "The database URL cannot be read. Write sqlite:///reflock.sqlite3 or postgresql://user@host/name."
         ) from None
     backend = url.get_backend_name()
     if backend not in _DRIVERS:
         raise DatabaseError(f"Reflock keeps its data in SQLite or PostgreSQL, not in {backend}.")
+    if (mode := url.query.get("sslmode")) is not None:  # libpq's name for it, which hosters hand out
+        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
     return url.set(drivername=_DRIVERS[backend])
 
 
@@ -131,7 +133,13 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
         return create_async_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True, hide_parameters=True)
     if url.database in (None, "", ":memory:"):
         raise DatabaseError("Reflock needs a database file: sqlite:///reflock.sqlite3")
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(url.database).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(
+            f"The folder of the database, {folder}, cannot be made: {error.strerror}. Is [database] url right?"
+        ) from None
     # One writer: SQLite has one write lock, and to queue for it here beats to poll for it there.
     engine = create_async_engine(
         url,
@@ -192,7 +200,7 @@ async def wait_for(database: Database, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds), database.reading() as connection:
             await connection.execute(sa.text("SELECT 1"))
-    except (OSError, TimeoutError, sa.exc.SQLAlchemyError) as error:
+    except (OSError, TimeoutError, TypeError, sa.exc.SQLAlchemyError) as error:  # TypeError: an option it does not know
         raise DatabaseError(
             f"The database at {database.url.render_as_string(hide_password=True)} does not answer: "
             f"{type(error).__name__}. Is it running, and is [database] url right?"

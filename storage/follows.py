@@ -113,7 +113,9 @@ async def get_batch(connection: AsyncConnection, batch_id: int) -> Batch | None:
 
 async def lock_batch(connection: AsyncConnection, batch_id: int) -> Batch | None:
     """Return a batch; who else wants to conclude it waits for this transaction."""
-    row = (await connection.execute(sa.select(batch).where(batch.c.id == batch_id).with_for_update())).one_or_none()
+    row = (
+        await connection.execute(sa.select(batch).where(batch.c.id == batch_id).with_for_update(key_share=True))
+    ).one_or_none()
     return None if row is None else Batch(**row._asdict())
 
 

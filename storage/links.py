@@ -71,7 +71,9 @@ async def add(
 ) -> Stored:
     """Keep keys as a person's list of this source and direction: instead of (`replace`) or with what it held."""
     # Two imports of one person at once wait for one another.
-    await connection.execute(sa.select(person.c.id).where(person.c.id == person_id).with_for_update())
+    # Not the key itself is locked: two who list each other, and hand their lists over at once, would deadlock on it.
+    locked = sa.select(person.c.id).where(person.c.id == person_id).with_for_update(key_share=True)
+    await connection.execute(locked)
     where = (upload.c.person_id == person_id, upload.c.source == source, upload.c.direction == direction.value)
     held = (await connection.execute(sa.select(upload.c.slot, upload.c.data).where(*where))).all()
     before = _union([row.data for row in held])

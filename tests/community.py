@@ -11,9 +11,8 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import choices, claims, contacts, follows, imports, notices, stats
+from handlers import choices, contacts, contests, follows, imports, notices, stats
 from handlers.archive import Lists
-from handlers.claims import LookedUp
 from handlers.context import Context, Settings, Speech, World
 from handlers.registry import Registry
 from handlers.routing import Command, Router
@@ -25,7 +24,6 @@ from storage.database import Database
 from storage.deliveries import Promise
 from storage.keys import Keys
 from storage.records import (
-    Account,
     Delivery,
     DeliveryKind,
     DeliveryState,
@@ -76,8 +74,8 @@ class Said:
     id: str
     network: NetworkName
     text: str
-    public: bool
     thread: str
+    public: bool = False
     languages: tuple[str, ...] = ()
 
 
@@ -96,8 +94,7 @@ class Community:
 
     async def sends(self, handle: str, text: str) -> str:
         """Let somebody write by DM, and return what they are answered."""
-        network, actor = actor_of(handle)
-        message = Said(f"m{next(self._numbers)}", network, text, False, f"thread of {handle}")
+        message = Said(f"m{next(self._numbers)}", actor_of(handle)[0], text, thread=f"thread of {handle}")
         async with self.event(handle, message.id) as ctx:
             await accounts.heard_from(ctx.connection, ctx.account, self.clock(), message.thread)
             ctx.heard = message
@@ -117,7 +114,7 @@ class Community:
                 evidence=evidence,
                 now=self.clock(),
             )
-            await claims.settle(ctx, outcome)
+            await contests.settle(ctx, outcome)
             return ctx.person.id
 
     async def uploads(self, handle: str, following: list[int], followers: list[int] | None = None, **more: Any) -> str:
@@ -186,6 +183,17 @@ class Community:
                 await self._promise_notices(ctx)
         return len(voices)
 
+    async def checks_notices(self, handle: str) -> list[str | None]:
+        """Let the notices that somebody is about to get be checked a last time; return why they may not be sent."""
+        async with self.database.transaction() as connection:
+            lane = deliveries.say_lane(actor_of(handle)[1])
+            reasons = []
+            while taken := await deliveries.take(connection, lane, self.clock(), 1):
+                reasons.append(await follows.may_still(connection, taken[0]))
+                state = DeliveryState.DONE if reasons[-1] is None else DeliveryState.CANCELLED
+                await deliveries.settle(connection, taken[0], state, self.clock(), reason=reasons[-1])
+            return reasons
+
     def told(self, handle: str) -> list[str]:
         """Return what somebody was told unasked, and forget it."""
         actor = actor_of(handle)[1]
@@ -193,22 +201,27 @@ class Community:
         self.notices = [each for each in self.notices if each.account.id != actor]
         return told
 
-    async def perform(self, answer: Callable[[str], Outcome] = lambda _target: ("done", "at://follow"), n: int = 1_000) -> None:
+    async def perform(
+        self,
+        answer: Callable[[str], Outcome] = lambda _target: ("done", "at://follow"),
+        *,
+        turns: int = 1_000,
+        at_once: int = 1,
+    ) -> None:
         """Perform what was promised on people's behalf, as far as it may still be, and as the network answers."""
-        for _ in range(n):
+        for _ in range(turns):
             async with self.database.transaction() as connection:
                 row = (await connection.execute(self._next_act())).first()
                 if row is None:
                     return
-                (delivery,) = await deliveries.take(connection, row.lane, self.clock(), 1)
-                reason = await follows.may_still(connection, delivery)
-                if reason is None:
-                    await self._settle(connection, delivery, answer)
-                else:
-                    await deliveries.settle(
-                        connection, delivery, DeliveryState.CANCELLED, self.clock(), reason=reason
-                    )
-                await self._progress(connection, delivery)
+                taken = await deliveries.take(connection, row.lane, self.clock(), at_once)
+                for each in taken:
+                    reason = await follows.may_still(connection, each)
+                    if reason is None:
+                        await self._settle(connection, each, answer)
+                    else:
+                        await deliveries.settle(connection, each, DeliveryState.CANCELLED, self.clock(), reason=reason)
+                await self._progress(connection, taken[-1])
 
     async def finish(self, delivery: Delivery) -> None:
         """Let a follow that was under way come through."""
@@ -230,9 +243,7 @@ class Community:
             await deliveries.settle(connection, delivery, DeliveryState.REFUSED, self.clock(), reason=detail)
             return
         into.append((str(delivery.account_id), actor))
-        await deliveries.settle(
-            connection, delivery, DeliveryState.DONE, self.clock(), result=detail, reason=state
-        )
+        await deliveries.settle(connection, delivery, DeliveryState.DONE, self.clock(), result=detail, reason=state)
 
     def _next_act(self) -> Any:
         row = tables.delivery
@@ -291,6 +302,3 @@ def actor_of(handle: str) -> tuple[NetworkName, str]:
     if host:
         return MASTODON, f"https://{host}/users/{name}"
     return BLUESKY, f"did:plc:{name.partition('.')[0]}"
-
-
-__all__ = ["ALICE", "BOB", "CAROL", "DAVE", "Account", "Community", "LookedUp", "actor_of", "community"]

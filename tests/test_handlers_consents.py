@@ -48,7 +48,7 @@ async def test_without_a_web_address_a_code_is_pasted(database_url: str, clock: 
         code = await alice.approve(address(answer))
         mistyped = await asks(flock, alice, code[:-4] + "AAAA")
         assert "mistyped" in mistyped
-        assert "I may follow as alice@" in await asks(flock, alice, f"connect {code}")
+        assert "I may follow for you as alice@" in await asks(flock, alice, f"connect {code}")
         assert await state_of(flock, alice.actor) is GrantState.ACTIVE
         async with flock.app.events.database.reading() as connection:
             payloads = list(await connection.scalars(sa.select(delivery.c.payload)))
@@ -76,12 +76,12 @@ async def test_a_consent_taken_back_ends_at_once_here_and_at_its_issuer(database
         await connects(flock, alice)
         (token,) = [each for each in flock.mastodon.oauth.tokens.values() if "write:follows" in each.scopes]
         assert "nothing to end there" in await asks(flock, alice, "disconnect bluesky")
-        assert "I no longer follow as alice@" in await asks(flock, alice, "déconnecter mastodon")
+        assert "je ne suis plus personne avec alice@" in await asks(flock, alice, "déconnecter mastodon")
         assert await state_of(flock, alice.actor) is GrantState.ENDED
         assert token.revoked
         async with flock.app.events.database.reading() as connection:
             assert await connection.scalar(sa.select(consent_grant.c.secret)) == b""
-        assert "I may follow as alice@" in await connects(flock, alice)
+        assert "I may follow for you as alice@" in await connects(flock, alice)
         assert await state_of(flock, alice.actor) is GrantState.ACTIVE
 
 

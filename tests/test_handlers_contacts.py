@@ -27,7 +27,7 @@ async def test_contacts_come_in_pages_mutuals_first(town: Community) -> None:
     second = await town.sends(ALICE, "CONTACTS 2")
     assert "3. https://piaille.fr/@carol (@old2 on X)" in second
     assert "your contacts fill 2 pages" in await town.sends(ALICE, "contacts 3")
-    assert "I hold 1 account that you followed on X; nobody of them is here yet." in (
+    assert "I hold 1 account that you followed on X; it is not here yet." in (
         await town.uploads(BOB, [77]) and await town.sends(BOB, "contacts")
     )
 
@@ -44,7 +44,7 @@ async def test_numbers_mean_the_list_that_was_read(town: Community) -> None:
     assert "Back in the list: @dave.bsky.social." in await town.sends(ALICE, "restore old_dave")
     assert "None of them was left out" in await town.sends(ALICE, "restore all")
     missing = await town.sends(ALICE, "skip 9 nobody")
-    assert "There is no contact of yours under: 9 and @nobody." in missing
+    assert "You have no contact under: 9 and @nobody." in missing
 
 
 async def test_one_person_with_several_accounts_is_one_contact(town: Community) -> None:
@@ -61,7 +61,7 @@ async def test_one_person_with_several_accounts_is_one_contact(town: Community) 
 async def test_nobody_is_their_own_contact(town: Community) -> None:
     await town.joins(ALICE, "alice_x", 1)
     await town.uploads(ALICE, [1])
-    assert "nobody of them is here yet" in await town.sends(ALICE, "contacts")
+    assert "is not here yet" in await town.sends(ALICE, "contacts")
     assert "@alice_x is you" in await town.sends(ALICE, "why alice_x")
 
 
@@ -69,9 +69,9 @@ async def test_who_hides_is_shown_to_nobody(town: Community) -> None:
     await town.joins(BOB, "old_bob", 1)
     await town.uploads(ALICE, [1])
     assert "Nobody is told that you are here." in await town.sends(BOB, "discoverable off")
-    assert "nobody of them is here yet" in await town.sends(ALICE, "contacts")
+    assert "is not here yet" in await town.sends(ALICE, "contacts")
     why = await town.sends(ALICE, "why old_bob")
-    assert "I know of nobody in your list who has shown to have been @old_bob" in why
+    assert "Nobody in your list has shown to have been @old_bob" in why
     assert why.replace("old_bob", "stranger") == await town.sends(ALICE, "why stranger")
 
 
@@ -79,13 +79,13 @@ async def test_mutuals_only_is_shown_to_those_on_both_lists_who_proved_who_they_
     await town.joins(BOB, "old_bob", 1)
     await town.sends(BOB, "discoverable mutuals")
     await town.uploads(ALICE, [1], [1])  # Alice's own word about her followers is no proof
-    assert "nobody of them is here yet" in await town.sends(ALICE, "contacts")
+    assert "is not here yet" in await town.sends(ALICE, "contacts")
     await town.uploads(BOB, [5])
-    assert "nobody of them is here yet" in await town.sends(ALICE, "contacts")
+    assert "is not here yet" in await town.sends(ALICE, "contacts")
     await town.joins(ALICE, "alice_x", 5)
     assert "1. @bob.bsky.social" in await town.sends(ALICE, "contacts")
     await town.uploads(CAROL, [1])
-    assert "nobody of them is here yet" in await town.sends(CAROL, "contacts")
+    assert "is not here yet" in await town.sends(CAROL, "contacts")
 
 
 async def test_a_contested_or_withdrawn_claim_is_not_shown(town: Community) -> None:
@@ -93,7 +93,7 @@ async def test_a_contested_or_withdrawn_claim_is_not_shown(town: Community) -> N
     await town.uploads(ALICE, [1])
     assert "@bob.bsky.social" in await town.sends(ALICE, "contacts")
     await town.joins(DAVE, "old_bob", 1)
-    assert "nobody of them is here yet" in await town.sends(ALICE, "contacts")
+    assert "is not here yet" in await town.sends(ALICE, "contacts")
     async with town.event(DAVE) as ctx:
         (contested,) = await claims.of_person(ctx.connection, ctx.person.id)
         assert contested.state is ClaimState.CONTESTED
@@ -137,13 +137,15 @@ async def test_why_explains_evidence_choice_and_network(town: Community) -> None
     assert "@old_bob is here as @bob.bsky.social" in why
     assert "They have proved" in why
     assert "They followed you back there." in why
-    assert "On Bluesky I have no consent of yours" in why
+    assert "On Bluesky I do not have your consent" in why
     await town.consents(ALICE)
-    assert "On Bluesky nobody asked me to follow them yet" in await town.sends(ALICE, "why old_bob")
+    assert "On Bluesky you have not asked me to follow them yet" in await town.sends(ALICE, "why old_bob")
     await town.sends(ALICE, "skip old_bob")
     assert "You left them out" in await town.sends(ALICE, "why old_bob")
     await town.sends(CAROL, "import somebody")
-    assert "is in your list, but nobody has proved here yet" in await town.sends(CAROL, "why somebody")
+    assert "is in your list, but nobody whom you may find has proved here yet" in await town.sends(
+        CAROL, "why somebody"
+    )
 
 
 async def test_stats_count_and_are_kept_for_a_minute(town: Community, clock: OwnClock) -> None:

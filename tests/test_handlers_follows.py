@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from handlers import follows
 from storage import deliveries
 from storage.database import Database
 from storage.keys import Keys
@@ -37,7 +38,7 @@ async def test_follow_all_previews_asks_goes_and_reports(town: Community) -> Non
         in preview
     )
     assert "That takes less than a minute." in preview
-    assert "1 is on Mastodon, where I have no consent of yours yet." in preview
+    assert "1 is on Mastodon, where I do not have your consent yet." in preview
     assert town.followed == []
     answer = await town.sends(ALICE, "yes")
     assert "Here we go: I follow 2 accounts for you." in answer
@@ -51,7 +52,7 @@ async def test_follow_all_previews_asks_goes_and_reports(town: Community) -> Non
 
 async def test_what_was_wished_without_consent_is_done_when_it_comes(town: Community) -> None:
     await three_contacts(town)
-    assert "3 are on Bluesky and Mastodon, where I have no consent" in await town.sends(ALICE, "follow")
+    assert "3 are on Bluesky and Mastodon, where I do not have your consent" in await town.sends(ALICE, "follow")
     answer = await town.sends(ALICE, "oui")
     assert "you want to follow 3 more" in answer
     assert "https://reflock.example/connect/" in answer
@@ -160,8 +161,8 @@ async def test_undo_takes_back_what_we_did_and_cancels_the_rest(town: Community)
     await town.sends(ALICE, "yes")
     await town.perform(lambda target: ("already" if target == actor_of(BOB)[1] else "done", "at://1"), turns=2)
     asked = await town.sends(ALICE, "undo")
-    assert "1 account that I followed I unfollow." in asked
-    assert "1 follow to come is cancelled." in asked
+    assert "I would unfollow 1 account that I followed." in asked
+    assert "I would cancel 1 follow still to come." in asked
     answer = await town.sends(ALICE, "yes")
     assert "I am unfollowing 1 account." in answer
     await town.perform()
@@ -199,7 +200,7 @@ async def test_skipping_or_hiding_stops_what_was_promised(town: Community) -> No
     await town.consents(ALICE)
     await town.sends(ALICE, "follow all")
     await town.sends(ALICE, "yes")
-    assert "1 follow to come is cancelled." in await town.sends(ALICE, "skip old1")
+    assert "1 follow still to come is cancelled." in await town.sends(ALICE, "skip old1")
     await town.sends(DAVE, "discoverable off")
     await town.perform()
     assert town.followed == []
@@ -251,9 +252,9 @@ async def test_auto_says_what_it_does_and_asks_for_consent(town: Community) -> N
     assert "auto is off" in await town.sends(ALICE, "auto")
     assert "For that I need your consent." in await town.sends(ALICE, "auto on")
     await town.consents(ALICE)
-    assert "already" in await town.sends(ALICE, "automatique oui")
-    assert "auto is off now" in await town.sends(ALICE, "auto off")
-    assert "auto is off already" in await town.sends(ALICE, "auto off")
+    assert "déjà" in await town.sends(ALICE, "automatique oui")
+    assert "auto est maintenant désactivé" in await town.sends(ALICE, "auto off")
+    assert "déjà désactivé" in await town.sends(ALICE, "auto off")
     assert (await town.person(ALICE)).auto is False
 
 
@@ -268,3 +269,15 @@ async def test_a_mastodon_follow_names_account_and_handle(town: Community, datab
         (row,) = await connection.execute(delivery.select().where(delivery.c.kind == DeliveryKind.FOLLOW.value))
     assert json.loads(row.payload) == {"actor": actor_of(CAROL)[1], "handle": CAROL}
     assert (row.network, row.account_id) == (MASTODON.value, actor_of(ALICE_THERE)[1])
+
+
+async def test_progress_says_how_much_is_to_come_and_how_long_it_takes(town: Community) -> None:
+    await three_contacts(town)
+    await town.consents(ALICE)
+    async with town.event(ALICE) as ctx:
+        assert await follows.progress(ctx) is None
+    await town.sends(ALICE, "follow all")
+    await town.sends(ALICE, "yes")
+    async with town.event(ALICE) as ctx:
+        said = await follows.progress(ctx)
+    assert said == "2 follows are still to come. That takes less than a minute."

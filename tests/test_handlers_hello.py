@@ -71,7 +71,7 @@ async def test_help_lists_every_command_and_explains_each(stage: Scene) -> None:
         assert "@" not in explained
     await stage.sends(ALICE, "lang en")
     claim = await stage.sends(ALICE, "aide prouver")
-    assert "claim [@old_handle]" in claim
+    assert "claim [old_handle]" in claim
     assert "prouver" in claim
     assert "no command" in await stage.sends(ALICE, "help dance")
 
@@ -124,7 +124,7 @@ async def test_stop_silences_and_resume_ends_it(stage: Scene) -> None:
     await promises(stage, ALICE, DeliveryKind.REPLY)
     stopped = await stage.sends(ALICE, "stop")
     assert "silent" in stopped
-    assert "1 follow to come was cancelled" in stopped
+    assert "1 follow still to come is cancelled" in stopped
     async with stage.database.reading() as connection:
         states = {row.kind: row.state for row in await connection.execute(sa.select(delivery))}
     assert states == {

@@ -115,7 +115,7 @@ async def test_handles_and_what_made_no_sense_are_counted(town: Community) -> No
         said = await received(ctx, Lists(handles=("a", "b"), skipped=1))
     assert "Kept: 2 accounts that you followed." in said
     assert "1 entry made no sense to me" in said
-    assert "Nobody of the 2 accounts you followed is here yet." in said
+    assert "None of the 2 accounts you followed is here yet." in said
 
 
 async def test_before_the_opening_day_lists_are_only_collected(database: Database, clock: OwnClock, keys: Keys) -> None:

@@ -97,7 +97,7 @@ async def test_with_auto_the_follow_is_made_and_the_notice_says_so(town: Communi
     await town.perform()
     assert town.followed == [(ME, actor_of(BOB)[1])]
     assert town.told(ALICE) == []
-    assert "1 account that I followed I unfollow." in await town.sends(ALICE, "undo")
+    assert "I would unfollow 1 account that I followed." in await town.sends(ALICE, "undo")
     await town.joins(CAROL, "old_carol", 2)
     await town.joins(DAVE, "old_dave", 2)  # contested: nobody is told
     assert await later(town) == []
@@ -137,7 +137,7 @@ async def test_daily_and_weekly_wait_for_their_morning(town: Community, clock: O
     assert due is not None
     moment = datetime.fromtimestamp(due / 1000, UTC)
     assert (moment.weekday(), moment.hour) == (0, 9)
-    assert "So it was already. I tell you of newcomers once a week" in await town.sends(ALICE, "notify weekly")
+    assert "Nothing changed. I tell you about newcomers once a week" in await town.sends(ALICE, "notify weekly")
     await town.sends(ALICE, "notify daily")
     daily = (await town.person(ALICE)).notice_due_at
     assert daily is not None
@@ -218,7 +218,7 @@ async def test_who_widens_arrives_for_those_who_could_not_see_them(town: Communi
     await town.sends(BOB, "discoverable mutuals")
     await waits(town, 1)
     assert await later(town) == []
-    assert "So it was already." in await town.sends(BOB, "discoverable mutuals")
+    assert "Nothing changed." in await town.sends(BOB, "discoverable mutuals")
     await town.sends(BOB, "discoverable everyone")
     (notice,) = await later(town)
     assert "@bob.bsky.social" in notice

@@ -191,15 +191,15 @@ async def test_consent_on_both_networks_makes_one_person_of_both_accounts(flock:
     back = await alice.approve(await begins(flock, address, account=alice.did))
     done = await flock.browser.get(back)
     assert done.status_code == 200
-    assert "I may follow as alice.test" in done.text
+    assert "I may follow for you as alice.test" in done.text
 
     other = flock.mastodon.create_account("alice")
     back = await other.approve(await begins(flock, address, network="mastodon", where=flock.mastodon.domain))
     done = await flock.browser.get(back)
-    assert "I may follow as alice@" in done.text
+    assert "I may follow for you as alice@" in done.text
     assert await granted(flock) == [alice.did, other.actor]
     await flock.settle()
-    assert "I may follow as alice@" in alice.received_dms(flock.bluesky_bot)[-1].text
+    assert "I may follow for you as alice@" in alice.received_dms(flock.bluesky_bot)[-1].text
     page = await flock.browser.get(address)
     assert page.text.count("Connected already") == 2
 

@@ -1,5 +1,6 @@
 """Read X's answers: what is gone, what is only not to be had now."""
 
+import re
 from typing import Any
 
 import httpx
@@ -32,5 +33,5 @@ async def ask(http: httpx.AsyncClient, url: str, parameters: dict[str, str], pos
 
 def _retry_in(response: httpx.Response) -> float | None:
     """Return the seconds after which X wants to be asked again, if it says so."""
-    after = response.headers.get("retry-after", "")
-    return float(after) if after.isascii() and after.isdecimal() else None
+    after = response.headers.get("retry-after", "").strip()
+    return float(after) if re.fullmatch(r"\d{1,6}", after, re.ASCII) else None

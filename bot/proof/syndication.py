@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 from typing import Any, Final
 
 import httpx
@@ -36,7 +37,7 @@ def _read(body: dict[str, Any], post_id: int) -> Post | None:
     if body.get("id_str") != str(post_id) or not isinstance(user, dict) or not isinstance(text, str):
         return None
     handle, number = handle_of(user.get("screen_name")), str(user.get("id_str", ""))
-    if handle is None or not (number.isascii() and number.isdecimal() and 0 < int(number) < 2**63):
+    if handle is None or not (re.fullmatch(r"[0-9]{1,19}", number) and 0 < int(number) < 2**63):
         return None
     return Post(post_id, handle, int(number), html.unescape(text))
 

@@ -99,7 +99,7 @@ class _Front:
         """Give a reference that stands in the log too, and nothing of what went wrong."""
         reference = new_code("RF")
         # The address may hold a one-time link: only its first part is logged.
-        page = request.url.path.split("/")[1]
+        page = request.scope["path"].strip("/").partition("/")[0]
         _log.error("page crashed", reference=reference, page=page, error=type(error).__name__, exc_info=error)
         texts = self._pages.texts(request)
         words = texts.text(

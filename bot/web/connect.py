@@ -1,8 +1,8 @@
 """Send people to where consent is given, and take them in when they come back."""
 
+from collections.abc import Mapping
 from typing import Final
 
-from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -53,10 +53,10 @@ class ConnectPages:
         opened = await self._pages.look(request, Purpose.CONNECT)
         if isinstance(opened, Closed):
             return self._pages.closed(request, opened)
-        async with request.form(max_files=0, max_fields=10) as form:
-            if not self._pages.is_own_form(request, form.get("csrf", "")):
-                return self._pages.forged(request)
-            network, where, only = await self._chosen(opened, form)
+        form = await self._pages.own_form(request)
+        if form is None:
+            return self._pages.forged(request)
+        network, where, only = await self._chosen(opened, form)
         if not where:
             return await self._form(request, opened, opened.texts.text(_NOTHING_TYPED), status=400)
         async with self._pages.events.database.transaction() as connection:
@@ -74,16 +74,16 @@ class ConnectPages:
         self._pages.remember(response, opened)
         return response
 
-    async def _chosen(self, opened: Opened, form: FormData) -> tuple[NetworkName, str, str | None]:
+    async def _chosen(self, opened: Opened, form: Mapping[str, str]) -> tuple[NetworkName, str, str | None]:
         """Return the network, what names the server there, and the one account that may consent, if it was chosen."""
-        chosen = str(form.get("account", ""))
+        chosen = form.get("account", "")
         for each in await self._own(opened):
             if each.id == chosen:
                 where = each.id if each.network is NetworkName.BLUESKY else plain_name(each)
                 return each.network, where, each.id
         is_bluesky = form.get("network") == NetworkName.BLUESKY.value
         network = NetworkName.BLUESKY if is_bluesky else NetworkName.MASTODON
-        return network, str(form.get("where", "")).strip()[:_MOST_TYPED], None
+        return network, form.get("where", "").strip()[:_MOST_TYPED], None
 
     async def back_from_bluesky(self, request: Request) -> Response:
         """Take in who comes back from a Bluesky server."""

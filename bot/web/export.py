@@ -36,9 +36,8 @@ class ExportPages:
         opened = await self._pages.look(request, Purpose.EXPORT)
         if isinstance(opened, Closed):
             return self._pages.closed(request, opened)
-        async with request.form(max_files=0, max_fields=10) as form:
-            if not self._pages.is_own_form(request, form.get("csrf", "")):
-                return self._pages.forged(request)
+        if await self._pages.own_form(request) is None:
+            return self._pages.forged(request)
         events = self._pages.events
         async with events.database.transaction() as connection:
             if not await self._pages.spend(connection, opened, Purpose.EXPORT):

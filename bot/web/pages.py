@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
 
 import jinja2
 from babel import Locale
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
 from bot.events import Events
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 _FORM_COOKIE: Final = "reflock-form"
 _LINK_COOKIE: Final = "reflock-link"
+# What our forms without files send: a proof, a choice, at most a line of text.
+_FORM_BYTES: Final = 16_384
+_FORM_FIELDS: Final = 10
 
 USED: Final = N_("This link has been used already. Each works once: ask me for a new one.")
 EXPIRED: Final = N_("This link has expired. Ask me for a new one.")
@@ -124,6 +128,21 @@ class Pages:
         texts = self.texts(request)
         return self.message(request, texts, texts.text(N_("Nothing was done")), texts.text(FORGED), status=403)
 
+    async def own_form(self, request: Request) -> dict[str, str] | None:
+        """Read a form without files that was sent from its own page; None for anything else, and for what is too long."""
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+            return None
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _FORM_BYTES:
+                    return None
+            fields = dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=_FORM_FIELDS))
+        except (ClientDisconnect, ValueError):
+            return None
+        return fields if self.is_own_form(request, fields.get("csrf", "")) else None
+
     def browser(self, request: Request) -> str | None:
         """Return the secret that only this browser knows."""
         return request.cookies.get(_FORM_COOKIE)
@@ -180,7 +199,7 @@ class Pages:
             return None
         try:
             session = json.loads(self.events.world.keys.decrypt(sealed.encode()))
-        except LostSecretError:
+        except (LostSecretError, ValueError):  # of another key, or another secret of ours in its place
             return None
         return session if isinstance(session, dict) and {"link", "language"} <= session.keys() else None
 

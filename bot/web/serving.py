@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 from types import TracebackType
@@ -31,6 +32,9 @@ class Server:
         except OSError:
             self._socket.close()
             raise
+        except (TypeError, UnicodeError) as error:  # what Python says of a name that cannot be one
+            self._socket.close()
+            raise OSError(errno.EINVAL, "That is no name of a host") from error
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self.app = app

@@ -101,7 +101,9 @@ class UploadPages:
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._most_bytes:
             raise _TooLargeError
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        kind = request.headers.get("content-type", "").lower()
+        # No browser names a charset here; with one, a file's name could decode to what cannot be shown again.
+        if not kind.startswith("multipart/form-data") or "charset" in kind:
             raise MultiPartException("not a form with files")
         return await MultiPartParser(
             request.headers, self._limited(request), max_files=_MOST_FILES, max_fields=10

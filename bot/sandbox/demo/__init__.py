@@ -67,16 +67,22 @@ async def _perform(
                 screen.failed(failure)
             if outcome.failures:
                 screen.log(stage.bot.tail())
-            if not once:
+            elif not once:
                 await _stay(stage, screen)
     return outcome
 
 
 async def _stay(stage: "Stage", screen: "Screen") -> None:
     """Leave everything up until Ctrl-C."""
+    from bot.sandbox.demo.process import BotDied
+
     screen.note("The networks and the bot stay up until you press Ctrl-C. With --once the demo ends by itself.")
     for name, where in stage.addresses().items():
         screen.note(f"{name}: {where}")
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, ended.set)
-    await stage.while_bot_lives(ended.wait())
+    try:
+        await stage.while_bot_lives(ended.wait())
+    except BotDied as death:
+        screen.failed(str(death))
+        screen.log(stage.bot.tail())

@@ -41,6 +41,7 @@ class BotProcess:
                 stderr=log,
                 env=environment,
                 cwd=Path(__file__).parents[3],
+                start_new_session=True,  # Ctrl-C is meant for the demo, which then ends the bot
             )
 
     async def kill(self) -> None:

@@ -59,9 +59,9 @@ bluesky_follows_an_hour = 1666
 bluesky_follows_a_day = 11666
 mastodon_follows_a_day = 400
 follow_burst = 200
-bluesky_messages_an_hour = 1000000
-mastodon_messages_an_hour = 1000000
-message_burst = 100000
+bluesky_messages_an_hour = 100000
+mastodon_messages_an_hour = 100000
+message_burst = 10000
 
 [notices]
 delay_seconds = {notice_delay}

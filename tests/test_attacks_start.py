@@ -1,0 +1,117 @@
+"""Operators who mistype, and servers that are down: one line, exit code 2, nothing that looks like a crash."""
+
+import asyncio
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bot.app import open_app
+from bot.config import ConfigError, Loaded, load, parse
+from bot.sandbox.mastodon import MastodonSandbox
+from bot.web.serving import Server
+from storage.database import Database, DatabaseError, parse_url, wait_for
+from storage.keys import Keys
+from tests.conftest import OwnClock
+from tests.flock import open_flock
+from tests.test_bot_process import start, write_configuration
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[notices]\ndelay_seconds = inf",
+        "[notices]\ntick_seconds = inf",
+        "[notices]\ntick_seconds = 1e300",
+        "[bluesky]\npoll_seconds = nan",
+        "[privacy]\nkeep_days = 1000000000000000",
+        "[notices]\nsilence_after = 1000000000000000000000000",
+        "[pace]\nbluesky_messages_an_hour = 1000000000000000000000000",
+        '[notices]\nopens_at = "9999-12-31T23:59:59-12:00"',
+        '[bluesky]\nservice_url = "https://"',
+        '[bluesky]\nservice_url = "https://[::1"',
+        '[bluesky]\nservice_url = "http://localhost:99999"',
+        '[mastodon]\nbase_url = "https://exa mple"',
+        '[mastodon]\nbase_url = "https://a..b"',
+        f'[web]\npublic_url = "https://{"é" * 80}"',
+    ],
+)
+def test_what_no_clock_and_no_network_can_do_is_refused_before_the_start(written: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(tomllib.loads(written), "config.toml")
+    assert "\n" not in str(caught.value)
+    assert written.split()[1] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://reflock.example.org", "http://127.0.0.1:8080", "http://[::1]:80/", "https://é.fr"]
+)
+def test_addresses_that_lead_somewhere_are_taken(url: str) -> None:
+    assert parse({"web": {"public_url": url}}, "config.toml").web.public_url == url.rstrip("/")
+
+
+def test_secrets_in_another_encoding_are_named_without_being_shown(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("")
+    (tmp_path / ".env").write_bytes(b"REFLOCK_BLUESKY_APP_PASSWORD=caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"\.env cannot be read") as caught:
+        load(tmp_path / "config.toml", {"NONE": "1"})
+    assert "caf" not in str(caught.value)
+
+
+def test_a_configuration_nested_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(f"a = {'[' * 5000}")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load(tmp_path / "config.toml", {"NONE": "1"})
+
+
+@pytest.mark.parametrize("url", ["sqlite:////dev/null/reflock.sqlite3", "postgresql://u@127.0.0.1:port/reflock"])
+def test_a_database_that_cannot_be_is_refused_in_words(url: str) -> None:
+    with pytest.raises(DatabaseError):
+        Database(url)
+
+
+async def test_an_option_that_the_database_does_not_know_is_refused_in_words(postgres: str) -> None:
+    database = Database(f"{postgres}&nonsense=1" if "?" in postgres else f"{postgres}?nonsense=1")
+    with pytest.raises(DatabaseError, match="TypeError"):
+        await wait_for(database, 5)
+    await database.close()
+
+
+def test_the_url_that_hosters_hand_out_is_understood() -> None:
+    assert parse_url("postgresql://u@db.example/reflock?sslmode=require").query == {"ssl": "require"}
+
+
+def test_a_host_that_is_no_name_is_an_ordinary_error() -> None:
+    with pytest.raises(OSError, match="no name of a host"):
+        Server(host="é" * 100)
+
+
+async def test_one_server_down_is_one_line_while_the_other_one_starts(tmp_path: Path) -> None:
+    async with MastodonSandbox() as mastodon:
+        token = mastodon.create_account("reflock", bot=True).token
+        config = write_configuration(tmp_path, "http://127.0.0.1:9")
+        config.write_text(
+            config.read_text().replace("enabled = false", f'base_url = "{mastodon.url}"\nstreaming = false')
+            + '[log]\nlevel = "warning"\n'
+        )
+        with (tmp_path / ".env").open("a") as secrets:
+            secrets.write(f"REFLOCK_MASTODON_ACCESS_TOKEN={token}\n")
+        process = await start(config, "run")
+        _, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert len(error.decode().strip().splitlines()) == 1, error.decode()
+    assert "service_url" in error.decode()
+
+
+async def test_another_pseudonym_key_is_refused_and_the_former_one_still_works(
+    database_url: str, clock: OwnClock
+) -> None:
+    async with open_flock(database_url, clock) as flock:
+        pseudonym, _ = Keys.generate()
+        secrets = flock.config.secrets
+        changed = secrets.model_copy(update={"pseudonym_key": type(secrets.pseudonym_key)(pseudonym)})
+        with pytest.raises(ConfigError, match="REFLOCK_PSEUDONYM_KEY"):
+            async with open_app(Loaded(config=flock.config.config, secrets=changed), clock):
+                pass
+        async with open_app(flock.config, clock) as again:
+            assert again.networks

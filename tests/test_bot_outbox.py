@@ -1,0 +1,358 @@
+"""Promises are kept in order, once, by one worker at a time, and nobody waits for somebody else's server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.events import Events
+from bot.loops import Wake, perform
+from bot.networks.errors import Refused, Unavailable
+from bot.outbox import Outbox, Performed, Performer
+from handlers.context import Settings, World
+from handlers.registry import Registry
+from handlers.texts import Catalogue
+from storage import deliveries
+from storage.budgets import Allowance
+from storage.database import Database
+from storage.deliveries import Promise
+from storage.keys import Keys
+from storage.records import Delivery, DeliveryKind, DeliveryState
+from storage.tables import delivery, lane
+from tests.conftest import OwnClock
+from tests.reunion import until
+
+LEASE = 60_000
+DAY = 86_400
+
+
+@dataclass
+class Post(Performer):
+    """A post office of which the test decides when, and whether, it delivers."""
+
+    database: Database
+    clock: OwnClock
+    allowances: tuple[Allowance, ...] = ()
+    said: list[str] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    attempts: list[int] = field(default_factory=list)
+    troubles: dict[str, list[Exception]] = field(default_factory=dict)
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    given_up: list[tuple[str, str]] = field(default_factory=list)
+    bad_settles: int = 0
+
+    def budget(self, _first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
+        return ("post", self.allowances) if self.allowances else None
+
+    async def perform(self, due: list[Delivery]) -> Performed:
+        (each,) = due
+        self.begun.append(each.key)
+        self.attempts.append(each.attempts)
+        if each.key in self.gates:
+            await self.gates[each.key].wait()
+        if self.troubles.get(each.key):
+            raise self.troubles[each.key].pop(0)
+        if each.key not in self.said:  # as a network with idempotency keys does
+            self.said.append(each.key)
+
+        async def settle(connection: AsyncConnection) -> None:
+            await deliveries.settle(connection, each, DeliveryState.DONE, self.clock())
+            if self.bad_settles:
+                self.bad_settles -= 1
+                raise RuntimeError("a mistake of ours")
+
+        return Performed(settle)
+
+    async def refused(self, _connection: AsyncConnection, delivery: Delivery, reason: str) -> None:
+        self.given_up.append((delivery.key, reason))
+
+
+@dataclass
+class House:
+    """A database with promises in it, and the workers that keep them."""
+
+    database: Database
+    clock: OwnClock
+    events: Events
+    post: Post
+
+    def worker(self, name: str = "one", lease_ms: int = LEASE, lanes: int = 32) -> Outbox:
+        kinds = (DeliveryKind.REPLY, DeliveryKind.NOTICE)
+        return Outbox(self.events, dict.fromkeys(kinds, self.post), worker=name, lease_ms=lease_ms, lanes=lanes)
+
+    async def promise(self, *keys: str, lane_name: str = "say:alice", kind: DeliveryKind = DeliveryKind.REPLY) -> None:
+        async with self.database.transaction() as connection:
+            promises = [Promise(kind=kind, key=key, lane=lane_name) for key in keys]
+            await deliveries.promise(connection, promises, self.clock())
+
+    async def settle(self, *workers: Outbox) -> None:
+        while sum([await each.turn() for each in workers]):
+            for each in workers:
+                await each.drain()
+
+    async def pass_seconds(self, seconds: float, *workers: Outbox) -> None:
+        self.clock.pass_seconds(seconds)
+        await self.settle(*workers)
+
+    async def states(self) -> dict[str, str]:
+        async with self.database.reading() as connection:
+            rows = await connection.execute(sa.select(delivery.c.key, delivery.c.state))
+            return {row.key: row.state for row in rows}
+
+
+@pytest.fixture
+def house(database: Database, keys: Keys, clock: OwnClock) -> House:
+    world = World(keys, Settings(public_url=None, bots={}, follow={}), Registry())
+    events = Events(database, world, Catalogue(), {}, clock)
+    return House(database, clock, events, Post(database, clock))
+
+
+@asynccontextmanager
+async def held(house: House, key: str) -> AsyncIterator[asyncio.Event]:
+    """Hold one delivery back until the event is set."""
+    gate = house.post.gates[key] = asyncio.Event()
+    try:
+        yield gate
+    finally:
+        gate.set()
+
+
+async def test_one_reader_reads_in_order_even_when_the_first_word_fails(house: House) -> None:
+    one = house.worker()
+    house.post.troubles["a"] = [Unavailable("the server sleeps"), Unavailable("the server sleeps")]
+    await house.promise("a", "b", "c")
+    await house.settle(one)
+    assert house.post.said == []
+    for _ in range(10):
+        await house.pass_seconds(5, one)
+    assert house.post.said == ["a", "b", "c"]
+    assert house.post.begun == ["a", "a", "a", "b", "c"]
+
+
+async def test_an_answer_goes_before_what_nobody_asked_for(house: House) -> None:
+    await house.promise("notice", kind=DeliveryKind.NOTICE)
+    await house.promise("answer")
+    await house.settle(house.worker())
+    assert house.post.said == ["answer", "notice"]
+
+
+async def test_one_slow_server_holds_up_nobody_else(house: House) -> None:
+    one = house.worker()
+    async with held(house, "slow") as gate:
+        await house.promise("slow", lane_name="say:alice")
+        assert await one.turn() == 1
+        await until(lambda: house.post.begun)
+        await house.promise("quick", lane_name="say:bob")
+        assert await one.turn() == 1
+        await until(lambda: house.post.said)
+        assert house.post.said == ["quick"]
+        assert await one.turn() == 0
+        gate.set()
+        await one.drain()
+    assert house.post.said == ["quick", "slow"]
+
+
+async def test_the_loop_hears_of_new_promises_while_a_slow_server_is_waited_for(house: House) -> None:
+    wake = Wake()
+    house.events.on_promise = wake.ring
+    one = house.worker()
+    loop = asyncio.create_task(perform(one, wake, house.clock))
+    async with held(house, "slow"):
+        await house.promise("slow")
+        wake.ring()
+        await until(lambda: house.post.begun)
+        await house.promise("quick", lane_name="say:bob")
+        wake.ring()
+        await until(lambda: house.post.said == ["quick"])
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+    await one.drain()
+
+
+async def test_who_can_take_no_more_lanes_waits_until_one_is_through(house: House) -> None:
+    one = house.worker(lanes=1)
+    await house.promise("a", lane_name="say:alice")
+    await house.promise("b", lane_name="say:bob")
+    await house.settle(one)
+    await house.settle(one)
+    assert sorted(house.post.said) == ["a", "b"]
+
+
+async def test_a_lease_is_prolonged_while_its_holder_works(house: House) -> None:
+    """The own clock moves past the lease; the holder, who is alive, prolongs it, and nobody takes its lane."""
+    one, two = house.worker(lease_ms=300), house.worker("two")
+    async with held(house, "a"):
+        await house.promise("a")
+        await one.turn()
+        await until(lambda: house.post.begun)
+        for _ in range(3):
+            house.clock.pass_seconds(0.2)
+            async with asyncio.timeout(20):
+                while await two.next_due() != house.clock() + 300:  # noqa: ASYNC110  # the database has no event
+                    await asyncio.sleep(0.01)
+        assert await two.turn() == 0
+    await one.drain()
+    assert house.post.begun == ["a"]
+    assert await house.states() == {"a": "done"}
+
+
+@pytest.mark.parametrize("outcome", ["done", "unavailable", "refused"])
+async def test_what_a_worker_learns_after_it_lost_its_lane_changes_nothing(house: House, outcome: str) -> None:
+    sleeper, other = house.worker(), house.worker("two")
+    async with held(house, "a") as gate:
+        await house.promise("a", "b")
+        await sleeper.turn()
+        await until(lambda: house.post.begun)
+        del house.post.gates["a"]
+        await house.pass_seconds(LEASE / 1000, other)
+        assert house.post.said == ["a", "b"]
+        trouble: dict[str, list[Exception]] = {
+            "done": [],
+            "unavailable": [Unavailable("late")],
+            "refused": [Refused("blocked")],
+        }
+        house.post.troubles["a"] = trouble[outcome]
+        gate.set()
+        await sleeper.drain()
+    await house.pass_seconds(DAY, sleeper, other)
+    assert await house.states() == {"a": "done", "b": "done"}
+    assert house.post.begun == ["a", "a", "b"]
+    assert house.post.attempts == [1, 2, 1]
+    assert house.post.given_up == []
+
+
+async def test_two_workers_keep_every_promise_once(house: House) -> None:
+    workers = [house.worker("one"), house.worker("two")]
+    for number in range(30):
+        await house.promise(f"{number}a", f"{number}b", lane_name=f"say:{number}")
+    while sum(await asyncio.gather(*(each.turn() for each in workers))):
+        await asyncio.gather(*(each.drain() for each in workers))
+    wanted = sorted(f"{number}{part}" for number in range(30) for part in "ab")
+    assert sorted(house.post.begun) == wanted
+    assert set((await house.states()).values()) == {"done"}
+
+
+async def test_the_time_a_network_names_is_kept_to(house: House) -> None:
+    one = house.worker()
+    house.post.troubles["a"] = [Unavailable("too many", retry_in=90)]
+    await house.promise("a")
+    await house.settle(one)
+    await house.pass_seconds(89.9, one)
+    await house.promise("b")  # a new word does not go round the pause either
+    await house.settle(one)
+    assert house.post.begun == ["a"]
+    await house.pass_seconds(0.4, one)
+    assert house.post.said == ["a", "b"]
+
+
+async def test_pauses_grow_up_to_an_hour_and_end_with_a_success(house: House) -> None:
+    one = house.worker()
+    house.post.troubles["a"] = [Unavailable("no") for _ in range(16)]
+    await house.promise("a")
+    pauses = []
+    await house.settle(one)
+    while house.post.troubles["a"]:
+        due_at = await one.next_due()
+        assert due_at is not None
+        pauses.append(due_at - house.clock())
+        await house.pass_seconds(pauses[-1] / 1000, one)
+    assert 1_000 <= pauses[0] <= 2_000
+    assert all(1_800_000 <= each <= 3_600_000 for each in pauses[-3:])
+    assert pauses[5] > 10 * pauses[0]
+    due_at = await one.next_due()
+    assert due_at is not None
+    await house.pass_seconds((due_at - house.clock()) / 1000, one)
+    assert house.post.said == ["a"]
+    house.post.troubles["b"] = [Unavailable("no")]
+    await house.promise("b")
+    await house.settle(one)
+    due_at = await one.next_due()
+    assert due_at is not None
+    assert due_at - house.clock() <= 2_000
+
+
+async def test_after_three_days_a_promise_is_given_up_and_that_is_told(house: House) -> None:
+    one = house.worker()
+    house.post.troubles["a"] = [Unavailable("no") for _ in range(200)]
+    await house.promise("a", "b")
+    await house.settle(one)
+    for _ in range(71):
+        await house.pass_seconds(3_600, one)
+    assert house.post.given_up == []
+    for _ in range(3):
+        await house.pass_seconds(3_600, one)
+    assert house.post.given_up == [("a", "unreachable")]
+    assert await house.states() == {"a": "refused", "b": "promised"} or house.post.said == ["b"]
+    await house.pass_seconds(3_600, one)
+    assert await house.states() == {"a": "refused", "b": "done"}
+
+
+async def test_waiting_for_an_allowance_is_no_attempt(house: House) -> None:
+    """The three days begin with the first attempt, however long the queue before it was."""
+    house.post.allowances = (Allowance(n=2, period=DAY * 1000, burst=1),)
+    one = house.worker()
+    await house.promise(*(f"{number}" for number in range(8)))
+    house.post.troubles["7"] = [Unavailable("no")]
+    await house.settle(one)
+    for _ in range(8):
+        await house.pass_seconds(DAY, one)
+    assert house.post.given_up == []
+    await house.pass_seconds(DAY, one)
+    assert len(house.post.said) == 8
+    assert set(house.post.attempts) == {1, 2}
+
+
+async def test_a_refusal_is_final_and_holds_up_nothing(house: House) -> None:
+    house.post.troubles["a"] = [Refused("blocked")]
+    await house.promise("a", "b")
+    await house.settle(house.worker())
+    assert house.post.given_up == [("a", "blocked")]
+    assert await house.states() == {"a": "refused", "b": "done"}
+
+
+async def test_a_mistake_of_ours_costs_no_promise(house: House) -> None:
+    one = house.worker()
+    house.post.troubles["a"] = [RuntimeError("a mistake of ours")]
+    house.post.bad_settles = 1
+    await house.promise("a", "b")
+    await house.settle(one)
+    assert house.post.said == []
+    for _ in range(4):
+        await house.pass_seconds(10, one)
+    assert house.post.said == ["a", "b"]
+    assert await house.states() == {"a": "done", "b": "done"}
+
+
+async def test_who_is_told_to_stop_gives_everything_back(house: House) -> None:
+    one = house.worker()
+    async with held(house, "a") as gate:
+        await house.promise("a", "b")
+        await one.turn()
+        await until(lambda: house.post.begun)
+        stopping = asyncio.create_task(one.stop())
+        await asyncio.sleep(0)
+        gate.set()
+        await stopping
+    assert house.post.said == ["a"]
+    async with house.database.reading() as connection:
+        assert await connection.scalar(sa.select(lane.c.leased_by)) is None
+    await house.settle(house.worker("two"))
+    assert house.post.said == ["a", "b"]
+
+
+async def test_what_was_forgotten_while_it_was_performed_is_not_written_down(house: House) -> None:
+    one = house.worker()
+    async with held(house, "a") as gate:
+        await house.promise("a")
+        await one.turn()
+        await until(lambda: house.post.begun)
+        async with house.database.transaction() as connection:
+            await connection.execute(sa.delete(delivery))
+            await connection.execute(sa.delete(lane))
+        gate.set()
+        await one.drain()
+    assert await house.states() == {}

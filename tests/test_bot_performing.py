@@ -1,0 +1,140 @@
+"""When an answer is lost nobody can know what happened: whatever is tried again must happen once."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bot.sandbox.faults import Fault, Faults
+from tests.conftest import OwnClock
+from tests.flock import Flock, open_flock
+from tests.reunion import begin, bot_dms, conversing, friends_of, kill, reborn, said_once, traveller, until
+
+NETWORKS = ["bluesky", "mastodon"]
+SPEAK = {"bluesky": "chat.bsky.convo.sendMessage", "mastodon": "/api/v1/statuses"}
+FOLLOW = {"bluesky": "com.atproto.repo.applyWrites", "mastodon": "/follow"}
+UNFOLLOW = {"bluesky": "com.atproto.repo.applyWrites", "mastodon": "/unfollow"}
+LEASE = 61
+
+
+@pytest.fixture
+async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
+    async with open_flock(database_url, clock) as opened:
+        yield opened
+
+
+def faults(flock: Flock, network: str) -> Faults:
+    return flock.bluesky.faults if network == "bluesky" else flock.mastodon.faults
+
+
+def lose_the_answer(flock: Flock, network: str, path: str) -> Fault:
+    """Let the next such request be carried out, and its answer be lost."""
+    return faults(flock, network).plan(Fault(path, "cut", after=True, method="POST"))
+
+
+def hold_the_answer(flock: Flock, network: str, path: str, *, after: bool = True) -> Fault:
+    """Let the next such request be carried out (or not), and never be answered."""
+    return faults(flock, network).plan(Fault(path, "timeout", after=after, method="POST"))
+
+
+def follow_effects(flock: Flock, network: str, by: str, kind: str = "follow") -> list[str | None]:
+    sandbox = flock.bluesky if network == "bluesky" else flock.mastodon
+    return [effect.to for effect in sandbox.journal.of(kind, by=by)]  # type: ignore[arg-type]  # one of its words
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_a_direct_message_whose_answer_is_lost_is_said_once(flock: Flock, network: str) -> None:
+    alice = await conversing(flock, network)
+    before = len(bot_dms(flock, alice.person))
+    lost = lose_the_answer(flock, network, SPEAK[network])
+    await alice.write("help claim")
+    for _ in range(3):
+        await flock.pass_seconds(10)
+    assert lost.times == 0
+    assert len(said_once(flock, alice.person)) == before + 1
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_a_public_answer_whose_answer_is_lost_is_posted_once(flock: Flock, network: str) -> None:
+    alice = traveller(flock, network, "alice")
+    path = "com.atproto.repo.putRecord" if network == "bluesky" else "/api/v1/statuses"
+    lost = lose_the_answer(flock, network, path)
+    uri = alice.person.post("@reflock.test hello" if network == "bluesky" else "@reflock hello")
+    await flock.settle()
+    for _ in range(3):
+        await flock.pass_seconds(10)
+    assert lost.times == 0
+    (_answer,) = alice.person.replies_to(uri)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_follows_whose_answer_is_lost_are_made_once_and_are_ours_to_undo(flock: Flock, network: str) -> None:
+    alice, friends = await friends_of(flock, network, ["bob", "carol"])
+    lost = lose_the_answer(flock, network, FOLLOW[network])
+    await alice.write("follow all")
+    await alice.write("yes")
+    await flock.pass_seconds(30)
+    assert lost.times == 0
+    wanted = {friend.person.actor for friend in friends}
+    assert alice.person.follows == wanted
+    assert sorted(map(str, follow_effects(flock, network, alice.person.actor))) == sorted(wanted)
+    assert "2" in alice.read()
+    await alice.write("undo")
+    await alice.write("yes")
+    assert alice.person.follows == set()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_an_unfollow_whose_answer_is_lost_is_made_once(flock: Flock, network: str) -> None:
+    alice, _ = await friends_of(flock, network, ["bob", "carol"])
+    await alice.write("follow all")
+    await alice.write("yes")
+    lost = lose_the_answer(flock, network, UNFOLLOW[network])
+    await alice.write("undo")
+    await alice.write("yes")
+    await flock.pass_seconds(30)
+    assert lost.times == 0
+    assert alice.person.follows == set()
+    assert len(follow_effects(flock, network, alice.person.actor, "unfollow")) == 2
+    assert sum("taken back" in text for text in said_once(flock, alice.person)) == 1
+
+
+@pytest.mark.parametrize("worker", ["reflock-1", "reflock-2"])
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_killed_while_it_speaks_it_has_spoken_once(flock: Flock, network: str, worker: str) -> None:
+    """With its own name the next process goes on at once, with another when the lease has ended."""
+    alice = await conversing(flock, network)
+    hold_the_answer(flock, network, SPEAK[network])
+    before = len(bot_dms(flock, alice.person))
+    alice.person.dm(alice.bot, "help claim")  # type: ignore[arg-type]  # each network's people write to their own bot
+    await begin(flock)
+    await until(lambda: len(bot_dms(flock, alice.person)) > before)
+    await kill()
+    async with reborn(flock, worker):
+        await flock.settle()
+        await flock.pass_seconds(LEASE)
+        await flock.pass_seconds(LEASE)
+    assert len(said_once(flock, alice.person)) == before + 1
+
+
+@pytest.mark.parametrize("worker", ["reflock-1", "reflock-2"])
+@pytest.mark.parametrize("after", [True, False], ids=["done", "not done"])
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_killed_while_it_follows_it_has_followed_once(
+    flock: Flock, network: str, worker: str, *, after: bool
+) -> None:
+    alice, friends = await friends_of(flock, network, ["bob", "carol"])
+    await alice.write("follow 1")
+    await alice.write("yes")
+    held = hold_the_answer(flock, network, FOLLOW[network], after=after)
+    await alice.write("follow all")
+    alice.person.dm(alice.bot, "yes")  # type: ignore[arg-type]  # each network's people write to their own bot
+    await begin(flock)
+    await until(lambda: held.times == 0 and (not after or len(alice.person.follows) == 2))
+    await kill()
+    async with reborn(flock, worker):
+        await flock.settle()
+        await flock.pass_seconds(LEASE)
+        await flock.pass_seconds(LEASE)
+        assert alice.person.follows == {friend.person.actor for friend in friends}
+        assert len(follow_effects(flock, network, alice.person.actor)) == 2
+        assert sum("I followed 1 account" in effect.text for effect in bot_dms(flock, alice.person)) == 2
