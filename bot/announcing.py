@@ -34,8 +34,7 @@ class Announcing:
     async def _tell(self, person_id: int, account_id: str) -> None:
         now = self._events.clock()
         try:
-            async with self._events.event(f"newcomers:{person_id}:{now}", account_id) as context:
-                await notices.newcomers(context)
+            await self._events.decide(f"newcomers:{person_id}:{now}", account_id, notices.newcomers)
         except Exception as error:  # noqa: BLE001  # what fails for one person must not keep the others from being told
             _log.exception("somebody could not be told", person=person_id, error=type(error).__name__)
             async with self._events.database.transaction() as connection:

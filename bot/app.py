@@ -85,10 +85,11 @@ async def open_database(loaded: Loaded) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def open_app(loaded: Loaded, clock: Clock = epoch_ms) -> AsyncIterator[App]:
+async def open_app(loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = True) -> AsyncIterator[App]:
     """Put a Reflock together and log in; ConfigError, DatabaseError, BadKeyError or NetworkError when it cannot run.
 
-    An empty database is prepared; one of another revision is refused.
+    An empty database is prepared; one of another revision is refused. What only decides and promises needs no network,
+    and works without a log-in while they are down.
     """
     keys = make_keys(loaded)
     async with AsyncExitStack() as stack:
@@ -109,7 +110,7 @@ async def open_app(loaded: Loaded, clock: Clock = epoch_ms) -> AsyncIterator[App
         for network in networks.values():
             stack.push_async_callback(network.close)
         # Each is waited for: one that went on in the background would speak after the one line about the other.
-        started = (_start(loaded, network) for network in networks.values())
+        started = (_start(loaded, network) for network in networks.values() if log_in)
         for problem in await asyncio.gather(*started, return_exceptions=True):
             if problem is not None:
                 raise problem
@@ -233,6 +234,7 @@ async def run_app(loaded: Loaded) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_app(loaded) as app, AsyncExitStack() as stack:
+        await stack.enter_async_context(app.events.database.alone(loaded.config.bot.worker))
         wake = Wake()
         app.events.on_promise = wake.ring
         recovered = await app.outbox.recover()

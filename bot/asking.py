@@ -114,7 +114,7 @@ class Consenting(Performer):
     async def _granted(self, connection: "AsyncConnection", delivery: Delivery, granted: consents.Granted) -> None:
         await self._settle(connection, delivery)
         context = await self._events.context(connection, delivery.key, str(delivery.account_id))
-        context.say(await consents.granted(context, granted))
+        context.say((await consents.granted(context, granted)).text)
         await self._events.promise_speeches(connection, context.speeches)
 
     async def _refused(self, connection: "AsyncConnection", delivery: Delivery, reason: str) -> None:

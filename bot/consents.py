@@ -180,7 +180,7 @@ class Consents:
             account_id=kept.account_id,
             network=NetworkName.MASTODON,
             actor=tokens.actor,
-            handle=tokens.acct,
+            handle=f"@{tokens.acct}",  # as mentions name their writers
             issuer=tokens.base_url,
             scope=tokens.scope,
             secret=tokens.to_json(),

@@ -1,14 +1,14 @@
 """Decide events: one transaction, one context, and what is said in it promised with everything else."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from bot.networks.text import split
 from handlers.context import Context, Heard, Speech, World
 from handlers.texts import Catalogue
 from storage import accounts, deliveries
-from storage.database import Database
+from storage.database import Database, patiently
 from storage.deliveries import Promise
 from storage.records import DeliveryKind, NetworkName
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bot.networks import Network
 
 Clock = Callable[[], int]
+Decided = TypeVar("Decided")
 
 
 class Events:
@@ -54,6 +55,15 @@ class Events:
             await self.promise_speeches(context.connection, context.speeches)
         self.on_promise()
 
+    async def decide(self, about: str, account_id: str, handle: Callable[[Context], Awaitable[Decided]]) -> Decided:
+        """Have an `event` handled, and handled anew when its transaction was ended for another one's sake."""
+
+        async def once() -> Decided:
+            async with self.event(about, account_id) as context:
+                return await handle(context)
+
+        return await patiently(once)
+
     async def context(
         self, connection: "AsyncConnection", about: str, account_id: str, heard: Heard | None = None
     ) -> Context:
@@ -73,8 +83,13 @@ class Events:
             heard=heard,
         )
 
-    async def promise_speeches(self, connection: "AsyncConnection", speeches: list[Speech]) -> None:
-        """Promise what was said, in pieces that the network takes, in order, within its reader's lane."""
+    async def promise_speeches(
+        self, connection: "AsyncConnection", speeches: list[Speech], *, prompt: bool = False
+    ) -> None:
+        """Promise what was said, in pieces that the network takes, in order, within its reader's lane.
+
+        `prompt` says that it answers a message heard just now: then it is said even to those who want silence.
+        """
         now = self.clock()
         promises = []
         for speech in speeches:
@@ -83,11 +98,11 @@ class Events:
                 continue
             fits = _fits(network, public=speech.public)
             for part, text in enumerate(split(speech.text, fits)):
-                promises.append(_promise(speech, part, text))
+                promises.append(_promise(speech, part, text, prompt=prompt))
         await deliveries.promise(connection, promises, now)
 
 
-def _promise(speech: Speech, part: int, text: str) -> Promise:
+def _promise(speech: Speech, part: int, text: str, *, prompt: bool) -> Promise:
     kind = DeliveryKind.NOTICE if speech.notice else DeliveryKind.POST if speech.public else DeliveryKind.REPLY
     return Promise(
         kind=kind,
@@ -100,6 +115,7 @@ def _promise(speech: Speech, part: int, text: str) -> Promise:
             "language": speech.language,
             "thread": speech.thread,
             "public": speech.public,
+            "prompt": prompt,
             "ack": part == 0 and speech.acknowledge,
         },
         network=speech.account.network,

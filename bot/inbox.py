@@ -1,20 +1,21 @@
 """Hear, remember, handle: one transaction a message, in which everything it leads to is promised."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from bot.events import Events
 from bot.networks import Incoming, Network
 from bot.networks.text import clean
-from handlers.etiquette import too_much
+from handlers.etiquette import cap_reached, hush
 from handlers.routing import Router
 from handlers.texts import N_
 from storage import accounts, messages
-from storage.database import is_conflict
+from storage.database import patiently
 from storage.keys import new_code
 from storage.messages import Failed
 from storage.records import Account, MessageState
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _log = structlog.get_logger()
-
-# How often a message is decided anew when another transaction got in its way.
-_CONFLICTS: Final = 4
 
 FAILURE: Final = N_(
     "Something went wrong on my side, and I could not do what you asked. Your message is not lost: the operator can "
@@ -54,49 +52,47 @@ class Inbox:
         batch = await self._network.hear(self._cursor)
         new = 0
         for incoming in batch.messages:
-            new += await self._decide(incoming)
+            new += await self._decide(incoming, partial(self.handle, incoming))
         if batch.cursor != self._cursor:
             async with self._events.database.transaction() as connection:
                 await messages.move_cursor(connection, self._network.name, batch.cursor)
             self._cursor = batch.cursor
         return new
 
-    async def _decide(self, incoming: Incoming) -> bool:
+    async def _decide(self, incoming: Incoming, handle: Callable[[], Awaitable[bool]]) -> bool:
         try:
-            return await self._handle_patiently(incoming)
+            return await patiently(handle)
         except Exception as error:  # noqa: BLE001  # whatever a handler trips over, the message must not be lost
             reference = new_code("RF")
             _log.exception("handler crashed", reference=reference, network=incoming.network, error=type(error).__name__)
             await self._keep(incoming, reference)
             return True
 
-    async def _handle_patiently(self, incoming: Incoming) -> bool:
-        for _ in range(_CONFLICTS):
-            try:
-                return await self.handle(incoming)
-            except DBAPIError as error:
-                if not is_conflict(error):
-                    raise
-        return await self.handle(incoming)
-
     async def handle(self, incoming: Incoming) -> bool:
         """Decide one message in one transaction; False when it was known already."""
         async with self._events.database.transaction() as connection:
-            message_id = _message_id(incoming)
-            if not await self._remember(connection, incoming):
-                return False
-            if incoming.by_bot:
-                await messages.mark(connection, message_id, MessageState.IGNORED)
-                return True
-            account = await self._meet(connection, incoming)
-            heard = replace(incoming, text=clean(incoming.text))
-            context = await self._events.context(connection, message_id, account.id, heard)
-            if await too_much(context, incoming.thread_key, public=incoming.public):
-                await messages.mark(connection, message_id, MessageState.IGNORED)
-                return True
-            await self._router.route(context)
-            await self._events.promise_speeches(connection, context.speeches)
+            new = await self._handle(connection, incoming)
         self._events.on_promise()
+        return new
+
+    async def _handle(self, connection: "AsyncConnection", incoming: Incoming) -> bool:
+        message_id, keys = _message_id(incoming), self._events.world.keys
+        if not await self._remember(connection, incoming):
+            return False
+        if incoming.by_bot:
+            await messages.bury(connection, keys, message_id)
+            return True
+        account = await self._meet(connection, incoming)
+        heard = replace(incoming, text=clean(incoming.text))
+        context = await self._events.context(connection, message_id, account.id, heard)
+        cap = await cap_reached(context, incoming.thread_key, public=incoming.public)
+        if cap is not None and not self._router.heeds_always(context):
+            await messages.bury(connection, keys, message_id)
+            return True
+        await self._router.route(context)
+        if cap is not None:
+            hush(context, cap)
+        await self._events.promise_speeches(connection, context.speeches, prompt=True)
         return True
 
     async def retry(self, failed: Failed) -> bool:
@@ -104,10 +100,15 @@ class Inbox:
         if failed.secret is None:
             return False
         incoming = msgspec.json.decode(self._events.world.keys.decrypt(failed.secret), type=Incoming)
-        async with self._events.database.transaction() as connection:
-            await messages.forget(connection, failed.id)
-        await self._decide(incoming)
-        return True
+
+        async def anew() -> bool:
+            async with self._events.database.transaction() as connection:
+                known = await messages.forget_failed(connection, failed.id)
+                return known and await self._handle(connection, incoming)
+
+        decided = await self._decide(incoming, anew)
+        self._events.on_promise()
+        return decided
 
     async def _keep(self, incoming: Incoming, reference: str) -> None:
         secret = self._events.world.keys.encrypt(msgspec.json.encode(asdict(incoming)).decode())
@@ -118,12 +119,13 @@ class Inbox:
             account = await self._meet(connection, incoming)
             context = await self._events.context(connection, f"{message_id}:{reference}", account.id, incoming)
             context.say(context.text(FAILURE, reference=reference))
-            await self._events.promise_speeches(connection, context.speeches)
+            await self._events.promise_speeches(connection, context.speeches, prompt=True)
         self._events.on_promise()
 
     async def _remember(self, connection: "AsyncConnection", incoming: Incoming) -> bool:
         return await messages.remember(
             connection,
+            self._events.world.keys,
             _message_id(incoming),
             incoming.network,
             incoming.actor,
@@ -134,6 +136,8 @@ class Inbox:
     async def _meet(self, connection: "AsyncConnection", incoming: Incoming) -> Account:
         now = self._events.clock()
         account, _ = await accounts.meet(connection, incoming.network, incoming.actor, incoming.handle, now)
+        await accounts.hold(connection, account.id)
+        account = await accounts.get(connection, account.id) or account
         await accounts.heard_from(connection, account, now, None if incoming.public else incoming.thread)
         return account
 

@@ -10,6 +10,7 @@ from bot.app import epoch_ms, make_keys, open_app, open_database
 from bot.config import ConfigError, Loaded
 from handlers import privacy
 from handlers.claims import review
+from handlers.context import Context
 from handlers.stats import count
 from storage import accounts, claims, messages, reports
 from storage.database import Database
@@ -39,15 +40,19 @@ async def rotate_keys(loaded: Loaded) -> None:
 
 async def decide_claim(loaded: Loaded, claim_id: int, right: bool) -> None:  # a flag of the command line
     """Carry out an operator's decision; everybody concerned is told by the running bot."""
-    async with open_app(loaded) as app:
+    async with open_app(loaded, log_in=False) as app:
         async with app.events.database.reading() as connection:
             claim = await claims.get(connection, claim_id)
             voices = await accounts.voices_of(connection, [claim.person_id] if claim else [])
         if claim is None or claim.person_id not in voices:
             raise ConfigError(f"There is no claim {claim_id}. See: reflock review")
-        async with app.events.event(f"operator:{claim_id}:{claim.version}", voices[claim.person_id]) as context:
+        x_handle = claim.x_handle
+
+        async def decide(context: Context) -> None:
             context.say(await review(context, claim_id, for_it=right))
-            await reports.close_about(context.connection, claim.x_handle)
+            await reports.close_about(context.connection, x_handle)
+
+        await app.events.decide(f"operator:{claim_id}:{claim.version}", voices[claim.person_id], decide)
     click.echo(f"Claim {claim_id} to {claim.x_handle} is {'confirmed' if right else 'withdrawn'}.")
 
 
@@ -110,17 +115,20 @@ async def export_person(loaded: Loaded, account: str) -> None:
 
 async def forget_person(loaded: Loaded, account: str) -> None:
     """Forget a person; their grants are revoked by the running bot."""
-    async with open_app(loaded) as app:
+    async with open_app(loaded, log_in=False) as app:
         found = await _find(app.events.database, account)
-        async with app.events.event(f"operator:forget:{found.person_id}", found.id) as context:
-            await privacy.forget_now(context)
+        await app.events.decide(f"operator:forget:{found.person_id}", found.id, privacy.forget_now)
         await privacy.wipe(app.events.database)
     click.echo(f"{account} is forgotten.")
 
 
 async def _find(database: Database, name: str) -> Account:
     async with database.reading() as connection:
-        found = await accounts.get(connection, name) or await accounts.by_handle(connection, name)
-    if found is None:
+        known = await accounts.get(connection, name)
+        found = [known] if known is not None else await accounts.by_handle(connection, name)
+    if not found:
         raise ConfigError(f"There is no account {name!r} here. Give its DID, its actor URI or its handle.")
-    return found
+    if len(found) > 1:
+        which = ", ".join(each.id for each in found)
+        raise ConfigError(f"Several accounts were last known as {name!r}. Say which one you mean: {which}")
+    return found[0]

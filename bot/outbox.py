@@ -10,8 +10,10 @@ import structlog
 
 from bot.events import Events
 from bot.networks.errors import Refused, Unavailable
-from storage import budgets, deliveries
+from storage import accounts, budgets, deliveries
 from storage.budgets import Allowance
+from storage.database import patiently
+from storage.deliveries import Lease
 from storage.records import Delivery, DeliveryKind, DeliveryState
 
 if TYPE_CHECKING:
@@ -69,7 +71,8 @@ class Performer:
 class Outbox:
     """The promises of an installation, as one worker keeps them.
 
-    Each leased lane is worked off by a task of its own, so that a slow server holds up nobody else's messages.
+    Each leased lane is worked off by a task of its own, so that a slow server holds up nobody else's messages. There
+    are so many `lanes` for what we say, and as many others: strangers' servers, however slow, never silence us.
     """
 
     def __init__(
@@ -86,7 +89,8 @@ class Outbox:
         self._worker: Final = worker
         self._lease_ms: Final = lease_ms
         self._lanes: Final = lanes
-        self._running: set[asyncio.Task[None]] = set()
+        # By whether they speak.
+        self._running: dict[bool, set[asyncio.Task[None]]] = {True: set(), False: set()}
         self._stopping = False
 
     async def recover(self) -> int:
@@ -99,22 +103,36 @@ class Outbox:
 
         It waits for nobody, unless no further lane can be worked on: then until one is through.
         """
-        if len(self._running) >= self._lanes:
-            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        if not self._free(speaking=True) and not self._free(speaking=False):
+            await asyncio.wait(self._tasks(), return_when=asyncio.FIRST_COMPLETED)
         self._reap()
-        free = self._lanes - len(self._running)
+        begun = 0
+        for speaking, running in self._running.items():
+            for lease in await self._lease(speaking=speaking):
+                task = asyncio.create_task(self._work_off(lease), name=f"lane {lease.lane}")
+                running.add(task)
+                task.add_done_callback(lambda _: self._events.on_promise())
+                begun += 1
+        return begun
+
+    async def _lease(self, *, speaking: bool) -> list[Lease]:
+        free = self._free(speaking=speaking)
+        if not free:
+            return []
         async with self._events.database.transaction() as connection:
-            leased = await deliveries.lease(connection, self._worker, self._events.clock(), self._lease_ms, free)
-        for name in leased:
-            task = asyncio.create_task(self._work_off(name), name=f"lane {name}")
-            self._running.add(task)
-            task.add_done_callback(lambda _: self._events.on_promise())
-        return len(leased)
+            now = self._events.clock()
+            return await deliveries.lease(connection, self._worker, now, self._lease_ms, free, speaking=speaking)
+
+    def _free(self, *, speaking: bool) -> int:
+        return self._lanes - len(self._running[speaking])
+
+    def _tasks(self) -> set[asyncio.Task[None]]:
+        return set().union(*self._running.values())
 
     async def drain(self) -> None:
         """Wait until every leased lane is worked off."""
-        while self._running:
-            await asyncio.wait(self._running)
+        while tasks := self._tasks():
+            await asyncio.wait(tasks)
             self._reap()
 
     async def stop(self) -> None:
@@ -123,66 +141,77 @@ class Outbox:
         await self.drain()
 
     async def next_due(self) -> int | None:
-        """Return when something is due next that nobody is working on."""
+        """Return when something is due next that nobody is working on, and that we could work on."""
+        talks, asks = bool(self._free(speaking=True)), bool(self._free(speaking=False))
         async with self._events.database.reading() as connection:
-            return await deliveries.next_due(connection)
+            # Where only one of the two kinds finds a place, the other kind is not waited for.
+            return await deliveries.next_due(connection, speaking=None if talks == asks else talks)
 
     def _reap(self) -> None:
-        """Let go of lanes that are through; what one of them stumbled over comes to light here."""
-        for task in [each for each in self._running if each.done()]:
-            self._running.discard(task)
-            if not task.cancelled():
-                task.result()
+        """Let go of lanes that are through; one that stumbled costs the others nothing, and its lease ends by itself."""
+        for running in self._running.values():
+            for task in [each for each in running if each.done()]:
+                running.discard(task)
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    _log.error("lane crashed", error=type(error).__name__, exc_info=error)
 
-    async def _work_off(self, lane: str) -> None:
+    async def _work_off(self, lease: Lease) -> None:
         """Perform what is due in a leased lane, one act after the other, until nothing is, or the lease is lost."""
-        due = await self._step(lane)
+        due = await self._step(lease)
         while due:
-            performed = await self._while_leased(lane, due)
+            performed = await self._while_leased(lease, due)
             try:
-                due = await self._step(lane, due[0].kind, performed)
+                due = await self._step(lease, due[0].kind, performed)
             except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
                 _log.exception("not settled", delivery=due[0].id, kind=due[0].kind, error=type(error).__name__)
-                due = await self._step(lane, due[0].kind, _failed(due))
+                due = await self._step(lease, due[0].kind, _failed(due))
 
     async def _step(
-        self, lane: str, kind: DeliveryKind | None = None, performed: Performed | None = None
+        self, lease: Lease, kind: DeliveryKind | None = None, performed: Performed | None = None
     ) -> list[Delivery]:
-        """Write down what came of the last act, and take the next: in one transaction, and only while we hold the lane.
+        """Write down what came of the last act, and take the next; a deadlock must not make us act again."""
+        due = await patiently(lambda: self._step_once(lease, kind, performed))
+        if performed is not None:
+            self._events.on_promise()
+        return due
+
+    async def _step_once(self, lease: Lease, kind: DeliveryKind | None, performed: Performed | None) -> list[Delivery]:
+        """Do so in one transaction, and only while we hold the lane.
 
         Whoever holds it after us performs the act again, and looks first: what we know of it by then is out of date.
         """
         async with self._events.database.transaction() as connection:
-            until = self._events.clock() + self._lease_ms
-            if not await deliveries.renew(connection, lane, self._worker, until):
+            # The person before the lane, as whoever promises something to them does.
+            await accounts.hold(connection, deliveries.account_of(lease.lane))
+            if not await deliveries.renew(connection, lease, self._events.clock() + self._lease_ms):
                 return []
             due: list[Delivery] = []
             if kind is not None and performed is not None:
                 await performed.settle(connection)
             if kind is not None and performed is not None and performed.unavailable is not None:
-                await self._back_off(connection, lane, kind, performed.undone, performed.unavailable)
+                await self._back_off(
+                    connection, lease, kind, performed.undone, performed.unavailable, performed.untried
+                )
                 await self._give_back(connection, kind, performed)
             else:
-                due = await self._take(connection, lane)
-        if performed is not None:
-            self._events.on_promise()
+                due = await self._take(connection, lease)
         return due
 
-    async def _while_leased(self, lane: str, due: list[Delivery]) -> Performed:
+    async def _while_leased(self, lease: Lease, due: list[Delivery]) -> Performed:
         """Perform, and prolong the lease for as long as it takes: a slow server must not cost us the lane."""
-        act = asyncio.create_task(self._perform(due), name=f"lane {lane}")
+        act = asyncio.create_task(self._perform(due), name=f"lane {lease.lane}")
         try:
             while not (await asyncio.wait({act}, timeout=self._lease_ms / 3000))[0]:
                 async with self._events.database.transaction() as connection:
-                    await deliveries.renew(connection, lane, self._worker, self._events.clock() + self._lease_ms)
+                    await deliveries.renew(connection, lease, self._events.clock() + self._lease_ms)
             return act.result()
         finally:
             act.cancel()
 
-    async def _take(self, connection: "AsyncConnection", lane: str) -> list[Delivery]:
+    async def _take(self, connection: "AsyncConnection", lease: Lease) -> list[Delivery]:
         """Take what may be performed now, or give the lane back and return nothing."""
         now = self._events.clock()
-        while not self._stopping and (due := await deliveries.take(connection, lane, now, 1)):
+        while not self._stopping and (due := await deliveries.take(connection, lease.lane, now, 1)):
             performer = self._performers[due[0].kind]
             if performer.batch > 1:
                 due += await deliveries.take_more(connection, due[0], now, performer.batch - 1)
@@ -194,9 +223,9 @@ class Outbox:
                 await deliveries.postpone(connection, allowed[granted:], now, performed=False)
                 return allowed[:granted]
             await deliveries.postpone(connection, allowed, now, performed=False)
-            await deliveries.release(connection, lane, self._worker, not_before=again_at)
+            await deliveries.release(connection, lease, not_before=again_at)
             return []
-        await deliveries.release(connection, lane, self._worker)
+        await deliveries.release(connection, lease)
         return []
 
     async def _still_allowed(
@@ -250,27 +279,29 @@ class Outbox:
     async def _back_off(
         self,
         connection: "AsyncConnection",
-        lane: str,
+        lease: Lease,
         kind: DeliveryKind,
         undone: Sequence[Delivery],
         unavailable: Unavailable,
+        untried: int,
     ) -> None:
         """Put deliveries back and let their lane wait; after days of trying, give them up."""
         now, performer = self._events.clock(), self._performers[kind]
-        failures = await deliveries.failures(connection, lane)
+        failures = await deliveries.failures(connection, lease.lane)
         pause = self._pause(failures, unavailable.retry_in)
         given_up = [each for each in undone if each.first_at is not None and now - each.first_at > _GIVE_UP_AFTER]
         await self._settle_refused(performer, given_up, "unreachable")(connection)
         waiting = [each for each in undone if each not in given_up]
+        tried = undone[: len(undone) - untried]
         if waiting and not performer.ordered and unavailable.retry_in is None:
             # It may be that only this one cannot be done: the others go first next time.
             first = waiting.pop(0)
             later = now + pause + self._pause(first.attempts, None)
-            await deliveries.postpone(connection, [first], later, performed=True)
+            await deliveries.postpone(connection, [first], later, performed=first in tried, asked=True)
         for each in waiting:
-            await deliveries.postpone(connection, [each], each.due_at, performed=True)
-        _log.warning("unavailable", lane=lane.partition(":")[0], pause_ms=pause, why=str(unavailable))
-        await deliveries.release(connection, lane, self._worker, not_before=now + pause, failed=True)
+            await deliveries.postpone(connection, [each], each.due_at, performed=each in tried, asked=each is undone[0])
+        _log.warning("unavailable", lane=lease.lane.partition(":")[0], pause_ms=pause, why=str(unavailable))
+        await deliveries.release(connection, lease, not_before=now + pause, failed=True)
 
     @staticmethod
     def _pause(failures: int, retry_in: float | None) -> int:

@@ -8,12 +8,12 @@ from bot.events import Events
 from bot.networks import FollowOrder, FollowOutcome, GrantInUse, Network, Say
 from bot.networks.errors import GRANT_LOST, NetworkError, PartlyDone, Refused, Unavailable
 from bot.outbox import Performed, Performer
-from handlers import consents, delivering, follows
+from handlers import batches, consents, delivering
 from storage import accounts, deliveries, grants
 from storage.budgets import Allowance
 from storage.deliveries import Promise
 from storage.keys import LostSecretError
-from storage.records import Delivery, DeliveryKind, DeliveryState, GrantState, NetworkName
+from storage.records import Delivery, DeliveryKind, DeliveryState, Grant, GrantState, NetworkName
 from storage.tables import delivery as deliveries_table
 
 if TYPE_CHECKING:
@@ -35,10 +35,13 @@ class Speaking(Performer):
         return f"say:{network}", self._allowances[network]
 
     async def may_still(self, connection: "AsyncConnection", delivery: Delivery) -> str | None:
-        """Keep silent to those who said stop meanwhile; an answer is always allowed."""
+        """Keep silent to those who said stop meanwhile; the answer to a message itself is always allowed."""
         if delivery.kind is DeliveryKind.NOTICE:
-            return await follows.may_still(connection, delivery)
-        return None
+            return await batches.may_still(connection, self._events.world, delivery, self._events.clock())
+        if delivery.person_id is None or json.loads(delivery.payload).get("prompt", True):
+            return None
+        person = (await accounts.persons(connection, [delivery.person_id])).get(delivery.person_id)
+        return "stopped" if person is not None and person.stopped else None
 
     async def perform(self, due: list[Delivery]) -> Performed:
         """Say it, looking first where an earlier attempt may have said it."""
@@ -115,7 +118,7 @@ class Acting(Performer):
 
     async def may_still(self, connection: "AsyncConnection", delivery: Delivery) -> str | None:
         """Check that both sides still want it."""
-        return await follows.may_still(connection, delivery)
+        return await batches.may_still(connection, self._events.world, delivery, self._events.clock())
 
     async def perform(self, due: list[Delivery]) -> Performed:
         """Ask the network with the grant's tokens; what was done counts, even when the rest could not be."""
@@ -123,7 +126,7 @@ class Acting(Performer):
         rest = due[len(outcomes) :]
         if isinstance(cause, Unavailable):
             # Mastodon is asked for one after the other; of a batch on Bluesky all, or none, may have come through.
-            untried = len(rest) - 1 if due[0].network is NetworkName.MASTODON else 0
+            untried = len(rest) - cause.begun if due[0].network is NetworkName.MASTODON else 0
             return Performed(self._settle(due, outcomes, None), cause, rest, untried)
         return Performed(self._settle(due, outcomes, cause.reason if isinstance(cause, Refused) else None))
 
@@ -179,16 +182,22 @@ class Acting(Performer):
             grant = await grants.of_account(connection, str(delivery.account_id))
         if grant is None or grant.state is not GrantState.ACTIVE:
             raise Refused(GRANT_LOST, "there is no consent (any more)")
-        number = grant.id
+        held = grant
         try:
             secret = self._events.world.keys.decrypt(grant.secret)
         except LostSecretError as error:
             raise Refused(GRANT_LOST, "the kept consent cannot be read") from error
-        return GrantInUse(grant.account_id, secret, lambda renewed: self._save(number, renewed))
+        return GrantInUse(grant.account_id, secret, lambda renewed: self._save(held, renewed))
 
-    async def _save(self, grant_id: int, secret: str) -> None:
+    async def _save(self, grant: Grant, secret: str) -> None:
+        """Keep renewed tokens; of a consent that was ended meanwhile they are ended too, and not used."""
+        renewed = self._events.world.keys.encrypt(secret)
         async with self._events.database.transaction() as connection:
-            await grants.save_secret(connection, grant_id, self._events.world.keys.encrypt(secret))
+            if await grants.save_secret(connection, grant.id, renewed):
+                return
+            await consents.give_back(connection, grant.network, renewed, self._events.clock())
+        self._events.on_promise()
+        raise Refused(GRANT_LOST, "the consent was taken back while it was being renewed")
 
     async def _lost(self, connection: "AsyncConnection", delivery: Delivery) -> None:
         context = await self._events.context(connection, f"{delivery.key}:lost", str(delivery.account_id))
@@ -198,7 +207,7 @@ class Acting(Performer):
     async def _batch_progress(self, connection: "AsyncConnection", due: list[Delivery]) -> None:
         for batch_id in {each.batch_id for each in due if each.batch_id is not None}:
             context = await self._events.context(connection, f"batch:{batch_id}:{due[0].id}", str(due[0].account_id))
-            await follows.batch_progress(context, batch_id)
+            await batches.batch_progress(context, batch_id, [each.id for each in due])
             await self._events.promise_speeches(connection, context.speeches)
 
 

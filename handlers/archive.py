@@ -5,11 +5,10 @@ Pure: bytes in, lists out. The formats are X's own: `window.YTD.following.part0 
 """
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,6 +33,16 @@ _USER_ID: Final = re.compile(r"[?&]user_id=(\d+)")
 _HANDLE_COLUMNS: Final = ("screen_name", "screen name", "username", "user name", "handle", "twitter", "x", "account")
 _HIGHEST_ID: Final = 2**63 - 1
 
+# The two objects that X writes for each of a million accounts.
+_MOST_OBJECTS: Final = 2_000_000
+# What is not exactly as X writes it is read entry by entry, which costs more: these are 120,000 accounts, and as many
+# handles. Each entry of X's own has a comma inside and one behind it, and some 130 characters.
+_MOST_BYTES_OF_JSON: Final = 16 * 2**20
+_MOST_BYTES_OF_TEXT: Final = 2 * 2**20
+_MOST_COMMAS: Final = 1_000_000
+_LONGEST_ENTRY: Final = 10_000
+
+_T = TypeVar("_T")
 _Id = Annotated[int, msgspec.Meta(ge=1, le=_HIGHEST_ID)]
 
 
@@ -47,6 +56,10 @@ class _Following(msgspec.Struct, gc=False):
 
 class _Follower(msgspec.Struct, gc=False):
     entry: _Entry = msgspec.field(name="follower")
+
+
+class _Manifest(msgspec.Struct, gc=False):
+    user_info: msgspec.Raw = msgspec.field(name="userInfo", default=msgspec.Raw(b"null"))
 
 
 # Not strict: X writes its numbers as strings.
@@ -118,6 +131,8 @@ def parse_file(name: str, data: bytes) -> Part:
     """Read one file; its own words count more than its name. Raise ArchiveError with what is wrong with it."""
     if (quick := _quick(data)) is not None:
         return quick
+    if len(data) > _MOST_BYTES_OF_JSON:
+        raise _cut(name)
     text = _decoded(name, data)
     if not text.strip():
         raise ArchiveError(N_("{name} is empty. Unpack it from the archive again, please."), name=name)
@@ -133,7 +148,7 @@ def parse_file(name: str, data: bytes) -> Part:
     if (head := _HEAD.search(text[:500])) is not None:
         return _of_archive(name, text, head[1].lower(), int(head[2]))
     if "__thar_config" in text[:500].lower():
-        return _owner(name, _json(name, text, "{", "}").get("userInfo"))
+        return _owner(name, _decoded_entry(_json(name, text, _Manifest, "{}").user_info))
     if start.startswith(("[", "{")):
         return _of_archive(name, text, _kind_of_name(name), _number_of_name(name))
     return _handles(name, text)
@@ -142,7 +157,7 @@ def parse_file(name: str, data: bytes) -> Part:
 def _quick(data: bytes) -> Part | None:
     """Read a list that is exactly as X writes it, without making text of it; None: look more closely."""
     head = _QUICK_HEAD.match(data)
-    if head is None:
+    if head is None or data.count(b"{") > _MOST_OBJECTS:
         return None
     kind: Kind = "following" if head[1] == b"following" else "followers"
     try:
@@ -154,11 +169,14 @@ def _quick(data: bytes) -> Part | None:
 
 
 def _unpacked(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    left = zipped.LARGEST
     for name, data in files:
-        if zipped.is_zip(data):
-            yield from zipped.wanted(name, data)
-        else:
+        if not zipped.is_zip(data):
             yield name, data
+            continue
+        for unpacked, content in zipped.wanted(name, data, left):
+            left -= len(content)
+            yield unpacked, content
 
 
 def _joined(parts: list[Part], kind: Kind) -> Ids | None:
@@ -188,8 +206,8 @@ def _of_archive(name: str, text: str, table: str, number: int) -> Part:
         ids, skipped = _ids(name, text)
         return Part(kind=kind, ids=ids, number=number, skipped=skipped)
     if table == "account":
-        entries = _json(name, text, "[", "]")
-        first = entries[0] if entries else None
+        entries = _json(name, text, list[msgspec.Raw], "[]")
+        first = _decoded_entry(entries[0]) if entries else None
         return _owner(name, first.get("account") if isinstance(first, dict) else None)
     raise ArchiveError(
         N_(
@@ -202,11 +220,8 @@ def _of_archive(name: str, text: str, table: str, number: int) -> Part:
 
 
 def _ids(name: str, text: str) -> tuple[Ids, int]:
-    entries = _json(name, text, "[", "]")
-    try:
-        ids = [_id_of(entry) for entry in entries]
-    except RecursionError:
-        raise _cut(name) from None
+    entries = _json(name, text, list[msgspec.Raw], "[]")
+    ids = [_id_of(_decoded_entry(entry)) for entry in entries]
     known = [x_id for x_id in ids if x_id is not None]
     if entries and not known:
         raise ArchiveError(
@@ -249,19 +264,23 @@ def _handle_of(word: str) -> str | None:
         return None
 
 
-def _slice(name: str, text: str, opening: str, closing: str) -> str:
-    start, end = text.find(opening), text.rfind(closing)
-    if start < 0 or end < start:
+def _json(name: str, text: str, wanted: type[_T], brackets: str) -> _T:
+    """Read what stands between the outermost brackets, without making objects of what is not wanted."""
+    start, end = text.find(brackets[0]), text.rfind(brackets[1])
+    if start < 0 or end < start or text.count(",") > _MOST_COMMAS:
         raise _cut(name)
-    return text[start : end + 1]
-
-
-def _json(name: str, text: str, opening: str, closing: str) -> Any:
     try:
-        value = json.loads(_slice(name, text, opening, closing))
-    except (ValueError, RecursionError):
+        return msgspec.json.decode(text[start : end + 1], type=wanted)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise _cut(name) from None
-    return value
+
+
+def _decoded_entry(entry: msgspec.Raw) -> Any:
+    """Read one entry; None for one that is too long, or nested too deeply, to be one of X's."""
+    try:
+        return msgspec.json.decode(entry) if len(bytes(entry)) <= _LONGEST_ENTRY else None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
 
 
 def _cut(name: str) -> ArchiveError:
@@ -283,6 +302,7 @@ def _number_of_name(name: str) -> int:
 
 def _handles(name: str, text: str) -> Part:
     """Read a plain list: one handle a line, or a table that has a column of handles."""
+    text = text if len(text) <= _MOST_BYTES_OF_TEXT else ""  # what is longer is no list of handles
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
     except csv.Error:

@@ -1,24 +1,19 @@
 """What is said of a batch of follows once it is through, and what is checked right before each of them."""
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from handlers.context import Context, Speech
-from handlers.matching import NETWORKS
-from handlers.names import name_of
+from handlers.cadence import after_quiet
+from handlers.context import Context, Speech, World
+from handlers.matching import is_sure, surest_of
+from handlers.names import NETWORKS, name_of
 from handlers.refusals import explain
 from handlers.texts import N_
-from storage import accounts, arrivals, claims, decisions, deliveries, follows
+from storage import accounts, arrivals, decisions, deliveries, follows
 from storage.deliveries import Promise
 from storage.follows import Batch, Followed
-from storage.records import (
-    Choice,
-    ClaimState,
-    Delivery,
-    DeliveryKind,
-    DeliveryState,
-    Discoverable,
-    Evidence,
-)
+from storage.records import Choice, Delivery, DeliveryKind, DeliveryState, Evidence, Person
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,73 +22,92 @@ _NAMED: Final = 10
 # Long batches take hours: a word now and then.
 _LONG: Final = 200
 _MILESTONES: Final = (75, 50, 25)
-_NEWCOMERS: Final = "newcomers"
 
 
-def notice_key(person_id: int, contact_ids: list[int], first_seq: int) -> str:
-    """Make the key of a notice of newcomers; it names them, so that they can be checked when it is sent."""
-    return f"{_NEWCOMERS}:{person_id}:{first_seq}:{'.'.join(map(str, contact_ids))}"
-
-
-async def may_still(connection: "AsyncConnection", delivery: Delivery) -> str | None:
+async def may_still(connection: "AsyncConnection", world: World, delivery: Delivery, now: int) -> str | None:
     """Check consent again, right before a delivery is performed; return why it may not be any more, or None."""
     if delivery.kind not in (DeliveryKind.NOTICE, DeliveryKind.FOLLOW) or delivery.person_id is None:
         return None
     person = (await accounts.persons(connection, [delivery.person_id])).get(delivery.person_id)
     if person is None:
         return "gone"
+    if delivery.kind is DeliveryKind.FOLLOW:
+        return await _follow_still(connection, world, person, delivery)
+    if delivery.key.startswith(arrivals.NOTICE):
+        return await _newcomers_still(connection, world, person, delivery, now)
+    return "stopped" if person.stopped else None
+
+
+async def _follow_still(connection: "AsyncConnection", world: World, person: Person, delivery: Delivery) -> str | None:
+    contact_id = await follows.contact_of(connection, delivery.id)
+    if contact_id is None:
+        return "contact_gone"
+    unwanted = await _unwanted(connection, person, delivery.batch_id, contact_id)
+    if unwanted is not None:
+        # One that was begun may have come through: it is made sure of, and taken back when it is settled.
+        return unwanted if delivery.attempts == 1 else None
+    automatic = follows.is_automatic(delivery.key)
+    if automatic and not person.auto and delivery.attempts == 1:
+        return "auto_off"
+    surest = (await surest_of(connection, world.keys, person, [contact_id])).get(contact_id)
+    if surest is None or (automatic and not is_sure(surest[0].by_id, surest[1].evidence)):
+        return "contact_gone"
+    return None
+
+
+async def _unwanted(connection: "AsyncConnection", person: Person, batch_id: int | None, contact_id: int) -> str | None:
+    """Tell why a person no longer wants a follow, if so."""
+    # Not locked: an undo that comes now waits for this delivery, and takes it back once it is done.
+    batch = await follows.get_batch(connection, batch_id) if batch_id is not None else None
+    if batch is not None and batch.undone_at is not None:
+        return "undone"
     if person.stopped:
         return "stopped"
-    if delivery.kind is DeliveryKind.NOTICE:
-        return await _newcomers_still(connection, delivery) if delivery.key.startswith(f"{_NEWCOMERS}:") else None
-    return await _follow_still(connection, delivery)
+    choice = await decisions.about(connection, person.id, contact_id)
+    return "skipped" if choice is Choice.SKIP else None
 
 
-async def _follow_still(connection: "AsyncConnection", delivery: Delivery) -> str | None:
-    contact_id = await follows.contact_of(connection, delivery.id)
-    if contact_id is None or delivery.person_id is None:
-        return "contact_gone"
-    if delivery.batch_id is not None:
-        # Not locked: an undo that comes now waits for this delivery, and takes it back once it is done.
-        batch = await follows.get_batch(connection, delivery.batch_id)
-        if batch is not None and batch.undone_at is not None:
-            return "undone"
-    if await decisions.about(connection, delivery.person_id, contact_id) is Choice.SKIP:
-        return "skipped"
-    least = Evidence.POST if follows.is_automatic(delivery.key) else Evidence.ARCHIVE
-    return None if contact_id in await _standing(connection, [contact_id], least) else "contact_gone"
+async def _newcomers_still(
+    connection: "AsyncConnection", world: World, person: Person, delivery: Delivery, now: int
+) -> str | None:
+    """Hold a notice back when it may not come now, or when somebody it names has gone; the others are told anew.
 
-
-async def _newcomers_still(connection: "AsyncConnection", delivery: Delivery) -> str | None:
-    """Hold a notice back when somebody it names has gone; the others are told anew, unless it was begun to be sent."""
-    ids, _, part = delivery.key.split(":", 3)[3].partition(":")
-    contact_ids = [int(each) for each in ids.split(".")]
-    person_id = int(delivery.key.split(":", 2)[1])
-    standing = await _standing(connection, contact_ids, Evidence.POST)
-    told = await arrivals.told_of(connection, person_id, contact_ids)
-    if told == standing == set(contact_ids):
+    Not when it was begun to be sent: it may have come through, and nobody is told of anybody twice.
+    """
+    contact_ids = arrivals.named_in(delivery.key)
+    told = await arrivals.told_of(connection, person.id, contact_ids)
+    fresh = arrivals.part_of(delivery.key) == "0" and delivery.attempts == 1
+    surest = await surest_of(connection, world.keys, person, contact_ids)
+    standing = {each for each, (_, claim) in surest.items() if claim.evidence >= Evidence.POST}
+    if person.stopped:
+        reason = "stopped"
+    elif not told == standing == set(contact_ids):
+        reason = "newcomer_gone"
+    elif fresh and after_quiet(person, now) > now:
+        reason = "quiet"
+    else:
         return None
-    # What was begun to be sent may have come through: of the others nobody is told twice.
-    if part == "0" and told and delivery.attempts == 1:
-        await arrivals.take_back(connection, person_id, contact_ids, delivery.due_at)
-    return "newcomer_gone"
+    if fresh and told:
+        await arrivals.take_back(connection, person.id, contact_ids, now)
+    return reason
 
 
-async def _standing(connection: "AsyncConnection", contact_ids: list[int], least: Evidence) -> set[int]:
-    """Return the contacts who still let themselves be found, and whose claim still stands with enough evidence."""
-    found = await accounts.persons(connection, contact_ids)
-    held = await claims.of_persons(connection, contact_ids)
-    return {
-        person_id
-        for person_id, person in found.items()
-        if person.discoverable is not Discoverable.OFF
-        and any(each.state is ClaimState.HELD and each.evidence >= least for each in held.get(person_id, ()))
-    }
+async def _take_back_unwanted(ctx: Context, batch: Batch, settled: Collection[int]) -> None:
+    """Promise to take back what came through although the person has skipped it, or said stop, meanwhile."""
+    for each in await follows.of_ids(ctx.connection, settled):
+        if each.to_undo and await _unwanted(ctx.connection, ctx.person, None, each.contact_id) is not None:
+            await _promise_unfollows(ctx, batch.id, [each])
+            await follows.mark_taken_back(ctx.connection, each)
 
 
 async def undo_done(ctx: Context, batch_id: int) -> int:
     """Promise to take back every follow of an undone batch that we made; return how many those are."""
     ours = [each for each in await follows.of_batch(ctx.connection, batch_id) if each.to_undo]
+    await _promise_unfollows(ctx, batch_id, ours)
+    return len(ours)
+
+
+async def _promise_unfollows(ctx: Context, batch_id: int, ours: Sequence[Followed]) -> None:
     promises = []
     for each in ours:
         target = await accounts.get(ctx.connection, each.target)
@@ -111,18 +125,29 @@ async def undo_done(ctx: Context, batch_id: int) -> int:
             )
         )
     await deliveries.promise(ctx.connection, promises, ctx.now)
-    return len(ours)
 
 
-async def batch_progress(ctx: Context, batch_id: int) -> None:
+async def progress_of(ctx: Context, person_id: int, batch_id: int) -> None:
+    """Say how somebody else's batch went, because the event has changed it."""
+    person = (await accounts.persons(ctx.connection, [person_id])).get(person_id)
+    voice = (await accounts.voices_of(ctx.connection, [person_id])).get(person_id)
+    reader = await accounts.get(ctx.connection, voice) if voice is not None else None
+    if person is not None and reader is not None:
+        texts = ctx.in_language(person.language)
+        await batch_progress(replace(ctx, person=person, account=reader, texts=texts), batch_id)
+
+
+async def batch_progress(ctx: Context, batch_id: int, settled: Collection[int] = ()) -> None:
     """Say how a batch went, once it is through; of a long one, also how far it is.
 
-    Called in the transaction that settles some of its deliveries. What is said is keyed by the batch, so it is said
-    once however often this is called.
+    Called in the transaction that settles some of its deliveries (by id). What is said is keyed by the batch, so it is
+    said once however often this is called.
     """
     batch = await follows.lock_batch(ctx.connection, batch_id)
     if batch is None:
         return
+    if batch.undone_at is None and settled:
+        await _take_back_unwanted(ctx, batch, settled)
     counts = await follows.tally(ctx.connection, batch_id, DeliveryKind.FOLLOW)
     waiting = sum(counts.get(state.value, 0) for state in deliveries.UNDONE)
     if batch.undone_at is not None:
@@ -140,9 +165,11 @@ async def _undo_progress(ctx: Context, batch: Batch, waiting: int) -> None:
     counts = await follows.tally(ctx.connection, batch.id, DeliveryKind.UNFOLLOW)
     if any(counts.get(state.value) for state in deliveries.UNDONE) or not counts:
         return
-    refused = counts.get(DeliveryState.REFUSED.value, 0)
-    taken_back = sum(counts.values()) - refused - counts.get(DeliveryState.CANCELLED.value, 0)
-    lines = [ctx.plural("Undone: {n} follow is taken back.", "Undone: {n} follows are taken back.", taken_back)]
+    # An unfollow is called off only for want of a consent.
+    refused = counts.get(DeliveryState.REFUSED.value, 0) + counts.get(DeliveryState.CANCELLED.value, 0)
+    lines = []
+    if taken_back := sum(counts.values()) - refused:
+        lines.append(ctx.plural("Undone: {n} follow is taken back.", "Undone: {n} follows are taken back.", taken_back))
     if refused:
         lines.append(
             ctx.plural(

@@ -3,8 +3,8 @@
 from handlers.batches import explain_state
 from handlers.contacts import selected
 from handlers.context import Context
-from handlers.matching import NETWORKS, Contact, contacts
-from handlers.names import name_of, x_name
+from handlers.matching import Contact, contacts
+from handlers.names import NETWORKS, name_of, x_name
 from handlers.routing import command
 from handlers.texts import N_
 from handlers.words import Selection, XHandle
@@ -33,6 +33,7 @@ async def skip(ctx: Context, who: Selection) -> str | None:
         delivery.c.person_id == ctx.person.id,
         delivery.c.kind == DeliveryKind.FOLLOW.value,
         delivery.c.contact_id.in_(ids),
+        deliveries.NOT_BEGUN,
     )
     lines = [problem] if problem else []
     lines.append(ctx.text("Left out: {names}. restore brings them back.", names=_names(ctx, chosen)))

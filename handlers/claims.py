@@ -13,7 +13,7 @@ from handlers.names import x_name
 from handlers.progress import steps_with_links
 from handlers.routing import Answer, Pattern, command
 from handlers.texts import N_
-from handlers.words import Rest, WordError, XHandle, toggle
+from handlers.words import Rest, XHandle, agreed
 from storage import accounts, claims, codes, deliveries, questions, reports
 from storage.codes import Purpose
 from storage.deliveries import Promise
@@ -144,18 +144,17 @@ async def unclaim(ctx: Context, handle: XHandle) -> str | None:
 
 
 async def _unclaim_answered(ctx: Context, question: Question, words: str) -> str | None:
-    try:
-        agreed = toggle(words)
-    except WordError:
+    sure = agreed(words)
+    if sure is None:
         return None
     await questions.drop(ctx.connection, ctx.account.id)
     claimed = await claims.get(ctx.connection, json.loads(question.data)["claim"])
     if claimed is None or claimed.person_id != ctx.person.id or claimed.state is ClaimState.WITHDRAWN:
         return ctx.text(N_("That claim is gone already."))
     x = x_name(claimed.x_handle, ctx.account.network)
-    if not agreed:
+    if not sure:
         return ctx.text(N_("Good, your claim to {x} stays as it is."), x=x)
-    freed = await claims.withdraw(ctx.connection, claimed, ctx.now)
+    freed = await claims.withdraw(ctx.connection, claimed, ctx.now, erase=True)
     await announce(ctx, freed)
     await tell_each(ctx, freed, FREE)
     return ctx.text(N_("Done: your claim to {x} is withdrawn."), x=x)

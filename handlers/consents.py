@@ -4,24 +4,26 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote, urlsplit
 
 from handlers import contests, follows
 from handlers.context import Context
-from handlers.names import name_of, plain_name
+from handlers.names import NETWORKS, plain_name
 from handlers.routing import Answer, command
 from handlers.texts import N_, Texts
 from handlers.words import Rest
-from storage import accounts, claims, codes, deliveries, grants, merging, questions
+from storage import accounts, codes, deliveries, grants, questions
 from storage.codes import Purpose
 from storage.deliveries import Promise
 from storage.keys import LostSecretError, new_token
 from storage.records import Account, DeliveryKind, Grant, GrantState, NetworkName, Question
 from storage.tables import delivery
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
 CODE_QUESTION: Final = "consent_code"
-NAMES: Final[Mapping[NetworkName, str]] = {NetworkName.BLUESKY: "Bluesky", NetworkName.MASTODON: "Mastodon"}
 
 # What Mastodon shows to be pasted: Doorkeeper's token, 43 letters of base64url; other servers' are shorter. A server's
 # name always has a dot in it, so the two cannot be confused.
@@ -80,6 +82,14 @@ class Granted:
     secret: str
     may_follow: bool
     may_undo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of a consent: whether it is kept, and what its owner is told."""
+
+    kept: bool
+    text: str
 
 
 @command(
@@ -189,16 +199,37 @@ def _quoted(server: str) -> str:
     return server.rpartition("@")[2][:80]
 
 
-async def granted(ctx: Context, granted: Granted) -> str:
-    """Take a consent in, from the web or by a code; say what may happen now, or what is missing."""
-    account = await _proved(ctx, granted)
+async def granted(ctx: Context, granted: Granted) -> Taken:
+    """Take a consent in, from the web or by a code; say what may happen now, or what is missing.
+
+    A consent proves who holds an account, so one that nobody has spoken from becomes the person's own. It does not
+    join two persons whom we know: the link may have been somebody else's, and `link` asks both sides.
+    """
+    account = await accounts.attach(
+        ctx.connection, granted.network, granted.actor, granted.handle, ctx.person.id, ctx.now
+    )
     name = plain_name(account)
+    if account.person_id != ctx.person.id:
+        if await _access_of(ctx, account.id) != json.loads(granted.secret).get("access"):
+            await _promise_revoke(ctx, account, ctx.world.keys.encrypt(granted.secret))
+        return Taken(
+            False,
+            ctx.text(
+                "{account} has spoken to me already, as a person of its own, so I do not take its consent from here. If "
+                "both accounts are yours, join them first: send me link from here, and the code that I answer from "
+                "there. Then: connect",
+                account=name,
+            ),
+        )
     if not granted.may_follow:
         await _promise_revoke(ctx, account, ctx.world.keys.encrypt(granted.secret))
-        return ctx.text(
-            "You allowed me less than I need for {account}: the right to follow is missing, so I gave the rest back. To "
-            "try again, send me connect and leave the box for follows ticked.",
-            account=name,
+        return Taken(
+            False,
+            ctx.text(
+                "You allowed me less than I need for {account}: the right to follow is missing, so I gave the rest back. "
+                "To try again, send me connect and leave the box for follows ticked.",
+                account=name,
+            ),
         )
     await _end_former(ctx, account, granted.secret)
     await grants.keep(
@@ -217,35 +248,13 @@ async def granted(ctx: Context, granted: Granted) -> str:
         lines.append(ctx.text("You did not allow me to unfollow, so undo will not work there. connect asks again."))
     what_now = await follows.consented(ctx)
     lines.append(what_now or ctx.text("I follow only when you say so (follow, auto on). To end it: disconnect."))
-    return "\n".join(lines)
+    return Taken(True, "\n".join(lines))
 
 
-async def _proved(ctx: Context, granted: Granted) -> Account:
-    """Return the account that consented; by consenting it has shown that it belongs to the person."""
-    handle = granted.handle or granted.actor
-    known = await accounts.get(ctx.connection, granted.actor)
-    account, owner = await accounts.meet(
-        ctx.connection, granted.network, granted.actor, granted.handle or (known.handle if known else handle), ctx.now
-    )
-    if owner.id != ctx.person.id:
-        ctx.person, freed = await merging.merge(ctx.connection, owner, ctx.person, ctx.now)
-        ctx.account = await accounts.get(ctx.connection, ctx.account.id) or ctx.account
-        account = await accounts.get(ctx.connection, granted.actor) or account
-        await contests.announce(ctx, [*freed, *await claims.of_person(ctx.connection, ctx.person.id)])
-        await contests.tell_each(ctx, freed, contests.FREE)
-        if known is not None:
-            _tell_joined(ctx, account, owner.language)
-    return account
-
-
-def _tell_joined(ctx: Context, account: Account, language: str | None) -> None:
-    """Tell an account that we knew before whose link it consented by: that link may have been somebody else's."""
-    texts = ctx.in_language(language)
-    said = N_(
-        "You gave your consent by a link that {account} had asked for: from now on you two are one person to me. If that "
-        "is not your account, send me disconnect, and report with your old handle, for an operator to look at it."
-    )
-    ctx.tell(account, texts.text(said, account=name_of(account.network, ctx.account)), texts.language)
+async def _access_of(ctx: Context, account_id: str) -> str | None:
+    """Return the access token of an account's present consent: Mastodon gives the same one again."""
+    grant = await grants.of_account(ctx.connection, account_id)
+    return None if grant is None else _access(ctx, grant.secret)
 
 
 async def _end_former(ctx: Context, account: Account, secret: str) -> None:
@@ -283,7 +292,7 @@ async def lost(ctx: Context, account_id: str) -> None:
         lines = [
             texts.text(
                 N_("{network} no longer lets me follow as {account}: your consent there has ended."),
-                network=NAMES[gone.network],
+                network=NETWORKS[gone.network],
                 account=plain_name(gone),
             )
         ]
@@ -313,7 +322,7 @@ async def disconnect(ctx: Context, network: Literal["bluesky", "mastodon"] | Non
             return ctx.text("You have given me no consent to follow for you, so there is nothing to end.")
         return ctx.text(
             "You have given me no consent on {network}, so there is nothing to end there.",
-            network=NAMES[NetworkName(network)],
+            network=NETWORKS[NetworkName(network)],
         )
     waiting, names = 0, []
     for grant in held:
@@ -357,6 +366,20 @@ async def _promise_revoke(ctx: Context, account: Account, secret: bytes, grant: 
         account_id=account.id,
     )
     await deliveries.promise(ctx.connection, [promise], ctx.now)
+
+
+async def give_back(connection: "AsyncConnection", network: NetworkName, secret: bytes, now: int) -> None:
+    """Promise to end a consent, by its encrypted secret, whose account or person we no longer know."""
+    name = new_token()
+    lane = deliveries.act_lane(f"late:{name}")
+    promise = Promise(
+        kind=DeliveryKind.REVOKE,
+        key=f"late:{name}:revoke",
+        lane=lane,
+        payload={"secret": secret.decode("ascii")},
+        network=network,
+    )
+    await deliveries.promise(connection, [promise], now)
 
 
 async def refused(ctx: Context, reason: str) -> str:

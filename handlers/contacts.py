@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from handlers.context import Context
-from handlers.matching import NETWORKS, Contact, contacts_of
-from handlers.names import name_of, x_name
+from handlers.matching import Contact, contacts_of
+from handlers.names import NETWORKS, name_of, x_name
 from handlers.routing import command
 from handlers.texts import N_
 from handlers.words import Selection

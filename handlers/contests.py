@@ -59,10 +59,10 @@ async def tell_each(ctx: Context, changed: Iterable[Claim], message: str) -> Non
 async def tell_person(ctx: Context, person_id: int, say: Callable[[Texts, Account], str]) -> None:
     """Say something to another person, once, where they talked to us."""
     person = (await accounts.persons(ctx.connection, [person_id])).get(person_id)
-    reachable = (await accounts.accounts_of(ctx.connection, [person_id])).get(person_id, [])
-    if person is None or not reachable:
+    voice = (await accounts.voices_of(ctx.connection, [person_id])).get(person_id)
+    reader = await accounts.get(ctx.connection, voice) if voice is not None else None
+    if person is None or reader is None:
         return
-    reader = next((each for each in reachable if each.thread is not None), reachable[0])
     texts = ctx.in_language(person.language)
     ctx.tell(reader, say(texts, reader), texts.language)
 

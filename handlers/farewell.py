@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from handlers.names import plain_name
+from handlers.names import NETWORKS, plain_name
 from handlers.texts import N_, Texts
-from storage.records import Account, NetworkName
+from storage.records import Account
 
 # X counts to 280; characters in these ranges weigh 1, all others 2, and an address 23 (docs.x.com, "Counting
 # characters"; twitter-text's configuration v3).
@@ -14,8 +14,6 @@ MOST: Final = 280
 _LIGHT: Final = ((0x0000, 0x10FF), (0x2000, 0x200D), (0x2010, 0x201F), (0x2032, 0x2037))
 _ADDRESS: Final = re.compile(r"(?:https?://)?[\w-]+(?:\.[\w-]+)+(?:/\S*)?")
 _ADDRESS_WEIGHT: Final = 23
-
-_NETWORKS: Final = {NetworkName.BLUESKY: "Bluesky", NetworkName.MASTODON: "Mastodon"}
 
 
 def weight(text: str) -> int:
@@ -28,7 +26,7 @@ def weight(text: str) -> int:
 def farewell(texts: Texts, accounts: Sequence[Account], code: str | None = None) -> str:
     """Write the post: as many of the accounts as fit in, the first one first, and the code (if any) as plain text."""
     for count in range(len(accounts), 0, -1):
-        places = texts.listing([f"{plain_name(each)} ({_NETWORKS[each.network]})" for each in accounts[:count]])
+        places = texts.listing([f"{plain_name(each)} ({NETWORKS[each.network]})" for each in accounts[:count]])
         post = texts.text(N_("From now on you will find me at {places}. Come along! #eXit"), places=places)
         if weight(whole := _with(post, code)) <= MOST:
             return whole

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from handlers.context import Context
 from handlers.matching import Contact
@@ -11,6 +11,8 @@ from storage.deliveries import RANKS, Promise
 from storage.follows import Followed, How
 from storage.records import Account, DeliveryKind, DeliveryState, NetworkName
 from storage.tids import tid
+
+_GRANT_LOST: Final = "grant_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,11 @@ async def plan(ctx: Context, contacts: Iterable[Contact], *, retry: bool) -> Pla
 
 def _is_open(before: Followed | None, *, retry: bool) -> bool:
     """Tell whether a pair of accounts is still, or again, to be followed."""
-    if before is None or (before.state is DeliveryState.CANCELLED and not before.undone):
+    if before is None:
+        return True
+    # For want of a consent is no refusal of theirs.
+    lost = before.state is DeliveryState.REFUSED and before.outcome == _GRANT_LOST
+    if (lost or before.state is DeliveryState.CANCELLED) and not before.undone:
         return True
     return retry and (before.undone or before.state is DeliveryState.REFUSED)
 

@@ -4,20 +4,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from handlers.batches import batch_progress, may_still, undo_done
+from handlers.batches import undo_done
 from handlers.contacts import nobody_yet, not_open_yet, selected
 from handlers.context import Context
 from handlers.following import Plan, plan, promise_steps, time_for
-from handlers.matching import NETWORKS, Contact, contacts
-from handlers.names import name_of
+from handlers.matching import contacts
+from handlers.names import NETWORKS, name_of
+from handlers.notices import look_anew
 from handlers.routing import Answer, command
 from handlers.texts import N_
-from handlers.words import Selection, WordError, toggle
+from handlers.words import Selection, agreed
 from storage import accounts, decisions, deliveries, follows, grants, questions
-from storage.records import Choice, DeliveryKind, Question
+from storage.records import Account, Choice, DeliveryKind, Question
 from storage.tables import delivery
-
-__all__ = ["ANSWERS", "auto", "batch_progress", "consented", "follow", "may_still", "progress", "undo"]
 
 _FOLLOW: Final = "follow"
 _UNDO: Final = "undo"
@@ -75,7 +74,7 @@ async def _preview(ctx: Context, planned: Plan) -> list[str]:
                 "I would follow {n} accounts for you on {network}, mutuals first: {names}.",
                 len(steps),
                 network=NETWORKS[network],
-                names=_names(ctx, [step.contact for step in steps], len(steps)),
+                names=_names(ctx, [step.theirs for step in steps]),
             )
         )
     if planned.steps:
@@ -102,11 +101,10 @@ async def _preview(ctx: Context, planned: Plan) -> list[str]:
     return lines
 
 
-def _names(ctx: Context, named: Sequence[Contact], n: int) -> str:
-    reader = ctx.account.network
-    names = [name_of(reader, each.native[0]) for each in named[:_NAMED]]
-    if n > _NAMED:
-        return ctx.plural("{names} and {n} more", "{names} and {n} more", n - _NAMED, names=", ".join(names))
+def _names(ctx: Context, named: Sequence[Account]) -> str:
+    names = [name_of(ctx.account.network, each) for each in named[:_NAMED]]
+    if (more := len(named) - _NAMED) > 0:
+        return ctx.plural("{names} and {n} more", "{names} and {n} more", more, names=", ".join(names))
     return ctx.texts.listing(names)
 
 
@@ -128,11 +126,11 @@ async def _how_to_consent(ctx: Context) -> str:
 
 
 async def _follow_answered(ctx: Context, question: Question, words: str) -> str | None:
-    agreed = _agreed(words)
-    if agreed is None:
+    sure = agreed(words)
+    if sure is None:
         return None
     await questions.drop(ctx.connection, ctx.account.id)
-    if not agreed:
+    if not sure:
         return ctx.text("Good, I follow nobody. contacts shows the list, and follow 1 3 follows some of it.")
     wanted = set(json.loads(question.data)["contacts"])
     chosen = [each for each in await contacts(ctx) if each.person_id in wanted]
@@ -163,13 +161,6 @@ def _begun(ctx: Context, planned: Plan) -> str:
     )
 
 
-def _agreed(words: str) -> bool | None:
-    try:
-        return toggle(words)
-    except WordError:
-        return None
-
-
 async def consented(ctx: Context) -> str | None:
     """Make the follows that were decided while the consent for them was missing; None when there are none."""
     if not_open_yet(ctx) is not None:
@@ -196,7 +187,14 @@ async def auto(ctx: Context, on: bool | None = None) -> str | None:
     if not on:
         if not before:
             return ctx.text("auto is off already: I follow nobody unless you say so.")
-        return ctx.text("auto is off now: I tell you about newcomers, and follow them only when you say so.")
+        said = ctx.text("auto is off now: I tell you about newcomers, and follow them only when you say so.")
+        cancelled = await follows.cancel_automatic(ctx.connection, ctx.person.id, ctx.now)
+        if cancelled:
+            said += "\n" + ctx.plural(
+                "{n} follow still to come is cancelled.", "{n} follows still to come are cancelled.", cancelled
+            )
+        return said
+    await look_anew(ctx)
     lines = [
         ctx.text("auto is on already: I follow proved newcomers at once, and tell you.")
         if before
@@ -233,11 +231,11 @@ async def undo(ctx: Context) -> str | None:
 
 
 async def _undo_answered(ctx: Context, question: Question, words: str) -> str | None:
-    agreed = _agreed(words)
-    if agreed is None:
+    sure = agreed(words)
+    if sure is None:
         return None
     await questions.drop(ctx.connection, ctx.account.id)
-    if not agreed:
+    if not sure:
         return ctx.text("Good, everything stays as it is.")
     batch_id = json.loads(question.data)["batch"]
     batch = await follows.lock_batch(ctx.connection, batch_id)
@@ -250,6 +248,7 @@ async def _undo_answered(ctx: Context, question: Question, words: str) -> str | 
         ctx.now,
         delivery.c.batch_id == batch_id,
         delivery.c.kind == DeliveryKind.FOLLOW.value,
+        deliveries.NOT_BEGUN,
     )
     to_undo = await undo_done(ctx, batch_id)
     await decisions.withdraw(ctx.connection, ctx.person.id, {each.contact_id for each in made})
@@ -260,6 +259,8 @@ async def _undo_answered(ctx: Context, question: Question, words: str) -> str | 
         )
     if to_undo:
         lines.append(ctx.plural("I am unfollowing {n} account.", "I am unfollowing {n} accounts.", to_undo))
+    if sum(each.pending for each in made) > cancelled:
+        lines.append(ctx.text("What is under way just now I take back as soon as it is through."))
     return "\n".join(lines) or ctx.text("There was nothing left to undo.")
 
 

@@ -1,8 +1,11 @@
 """import: hand over the list of people somebody followed on X, through a one-time page or by DM."""
 
+from dataclasses import dataclass
 from typing import Final
 
-from handlers.archive import Lists
+import numpy as np
+
+from handlers.archive import Ids, Lists
 from handlers.claims import ArchiveMismatch, evidence_from_archive
 from handlers.contacts import line, not_open_yet
 from handlers.context import Context
@@ -12,11 +15,30 @@ from handlers.texts import N_
 from handlers.words import XHandle
 from storage import accounts, arrivals, claims, codes, decisions, grants, links
 from storage.codes import Purpose
-from storage.keys import Keys64, new_token
+from storage.keys import Keys, Keys64, new_token
 from storage.links import TYPED, Stored
 from storage.records import Cadence, Choice, Direction, Discoverable
 
 _NAMED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """What was uploaded, with the pseudonyms of all that it names: sorted and unique, None for a list that is missing."""
+
+    lists: Lists
+    following: Keys64 | None
+    followers: Keys64 | None
+    handles: Keys64
+
+
+def keyed(keys: Keys, lists: Lists) -> Keyed:
+    """Make the pseudonyms: of long lists that takes a while, and no transaction should wait for it."""
+
+    def of_ids(ids: Ids | None) -> Keys64 | None:
+        return None if ids is None else np.unique(keys.of_ids(ids))
+
+    return Keyed(lists, of_ids(lists.following), of_ids(lists.followers), keys.of_handles(lists.handles))
 
 
 @command(
@@ -71,6 +93,8 @@ async def _typed(ctx: Context, handles: list[XHandle]) -> str:
             given=ctx.texts.number(len(handles)),
         )
     stored = await _store(ctx, TYPED, Direction.FOLLOWING, ctx.world.keys.of_handles(handles), replace=False)
+    if stored.added:
+        await _show_to_mutuals(ctx)
     noted = ctx.plural(
         "Noted: {n} new handle, {total} typed in all.",
         "Noted: {n} new handles, {total} typed in all.",
@@ -80,13 +104,13 @@ async def _typed(ctx: Context, handles: list[XHandle]) -> str:
     return f"{noted}\n{await _who_is_here(ctx)}"
 
 
-async def received(ctx: Context, lists: Lists) -> str:
+async def received(ctx: Context, given: Keyed) -> str:
     """Keep lists that were uploaded, and answer at once who of them is here, for a DM and for the page.
 
     A list takes the place of the former one of the same archive; a part of it without its beginning is added. Nothing
     is kept when the archive is of another X account than the one that was claimed.
     """
-    said = []
+    lists, said = given.lists, []
     if lists.account_x_id is not None and lists.x_handle is not None:
         try:
             said.append(await evidence_from_archive(ctx, lists.account_x_id, lists.x_handle))
@@ -94,15 +118,13 @@ async def received(ctx: Context, lists: Lists) -> str:
             return str(mismatch)
     source = f"archive:{lists.account_x_id or ''}"
     added = 0
-    for direction, ids in ((Direction.FOLLOWING, lists.following), (Direction.FOLLOWERS, lists.followers)):
-        if ids is not None:
-            keys = ctx.world.keys.of_ids(ids)
+    for direction, keys in ((Direction.FOLLOWING, given.following), (Direction.FOLLOWERS, given.followers)):
+        if keys is not None:
             stored = await _store(ctx, source, direction, keys, replace=not lists.partial)
             added += stored.added
             said.append(_stored(ctx, direction, stored))
     if lists.handles:
-        keys = ctx.world.keys.of_handles(lists.handles)
-        stored = await _store(ctx, TYPED, Direction.FOLLOWING, keys, replace=False)
+        stored = await _store(ctx, TYPED, Direction.FOLLOWING, given.handles, replace=False)
         added += stored.added
         said.append(_stored(ctx, Direction.FOLLOWING, stored))
     if lists.skipped:

@@ -29,6 +29,10 @@ async def link(ctx: Context, secret: Code | None = None) -> str | None:
     if secret is None:
         return await _give_code(ctx)
     found = await codes.find(ctx.connection, ctx.world.keys, secret, Purpose.LINK)
+    if found is not None:
+        # It may have gone over to another person, or been used, until both are held.
+        await accounts.hold_persons(ctx.connection, [ctx.person.id, found.person_id])
+        found = await codes.find(ctx.connection, ctx.world.keys, secret, Purpose.LINK)
     if found is None:
         problem = N_("The code {code} is not one I gave out, or a newer one replaced it.")
         return ctx.text(problem, code=secret) + "\n" + ctx.text(_FRESH)

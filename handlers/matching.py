@@ -1,6 +1,6 @@
 """Work out who of a person's lists is here, and which of them may be shown: a query, never rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,9 +15,6 @@ from storage.records import Account, Choice, Claim, ClaimState, Discoverable, Ev
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
-
-# What the networks call themselves; names are not translated.
-NETWORKS: Final[Mapping[NetworkName, str]] = {NetworkName.BLUESKY: "Bluesky", NetworkName.MASTODON: "Mastodon"}
 
 # Bridgy Fed's copies of accounts of the other network (fed.brid.gy/docs).
 _BRIDGED: Final = (".ap.brid.gy", "@bsky.brid.gy")
@@ -45,7 +42,7 @@ class Contact:
     @property
     def sure(self) -> bool:
         """Tell whether they may be followed without having been chosen one by one."""
-        return self.by_id and self.evidence >= Evidence.POST
+        return is_sure(self.by_id, self.evidence)
 
     @property
     def native(self) -> tuple[Account, ...]:
@@ -56,6 +53,11 @@ class Contact:
     def networks(self) -> set[NetworkName]:
         """Return where they can be followed."""
         return {each.network for each in self.native}
+
+
+def is_sure(by_id: bool, evidence: Evidence) -> bool:  # what a match and its claim say, in one word
+    """Tell whether somebody may be followed without having been chosen one by one."""
+    return by_id and evidence >= Evidence.POST
 
 
 def is_bridged(account: Account) -> bool:
@@ -107,11 +109,37 @@ async def contacts_of(connection: "AsyncConnection", world: World, person: Perso
     return sorted(found, key=_place)
 
 
+async def surest_of(
+    connection: "AsyncConnection", keys: Keys, reader: Person, ids: list[int]
+) -> dict[int, tuple[Match, Claim]]:
+    """Return, of some persons, those who may be shown to a reader now, each with the surest claim that matches.
+
+    It is what `contacts_of` finds, without the index of everybody: for a last look at a few.
+    """
+    following = (await links.own(connection, reader.id)).following
+    shown = await _shown(connection, keys, reader, ids)
+    held = await claims.of_persons(connection, shown)
+    found = {}
+    for person_id in shown:
+        matched = []
+        for each in held.get(person_id, ()):
+            by_id = each.x_id is not None and bool(links.hold(following, keys.of_ids(_ids([each]))).any())
+            if by_id or links.hold(following, keys.of_handles([each.x_handle])).any():
+                matched.append(Match(each.id, person_id, by_id, each.evidence, each.arrival_seq))
+        surest = _surest(matched, held.get(person_id, ()))
+        if surest is not None:
+            found[person_id] = surest
+    return found
+
+
+def _ids(of: Iterable[Claim]) -> Keys64:
+    return np.array([each.x_id for each in of if each.x_id is not None], np.uint64)
+
+
 def keys_of(keys: Keys, of: Iterable[Claim]) -> Keys64:
     """Return the keys under which others may have these X accounts in their lists."""
     listed = list(of)
-    ids = np.array([each.x_id for each in listed if each.x_id is not None], np.uint64)
-    return np.concatenate([keys.of_ids(ids), keys.of_handles([each.x_handle for each in listed])])
+    return np.concatenate([keys.of_ids(_ids(listed)), keys.of_handles([each.x_handle for each in listed])])
 
 
 async def _shown(connection: "AsyncConnection", keys: Keys, reader: Person, ids: list[int]) -> list[int]:

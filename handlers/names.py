@@ -1,8 +1,13 @@
 """How somebody is called in a message: on Mastodon a mention is an address, so nobody is ever mentioned there."""
 
+from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlsplit
 
 from storage.records import Account, NetworkName
+
+# What the networks call themselves; names are not translated.
+NETWORKS: Final[Mapping[NetworkName, str]] = {NetworkName.BLUESKY: "Bluesky", NetworkName.MASTODON: "Mastodon"}
 
 
 def name_of(reader: NetworkName, account: Account) -> str:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from handlers.batches import notice_key
 from handlers.cadence import SLOWER, after_quiet, next_look
 from handlers.contacts import line
 from handlers.context import Context, Speech, World
@@ -17,12 +16,23 @@ from handlers.texts import N_
 from handlers.words import Hours
 from storage import accounts, arrivals, claims, decisions, follows, links
 from storage.arrivals import due_persons
+from storage.keys import new_token
 from storage.records import Cadence, Choice, Discoverable, Evidence
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["arrival_step", "discoverable", "due_persons", "newcomers", "notify", "quiet"]
+__all__ = [
+    "CADENCE",
+    "DISCOVERABLE",
+    "arrival_step",
+    "discoverable",
+    "due_persons",
+    "look_anew",
+    "newcomers",
+    "notify",
+    "quiet",
+]
 
 _ARRIVALS_A_STEP: Final = 1_000
 _NAMED: Final = 20
@@ -36,13 +46,13 @@ _SLOWED: Final[Mapping[Cadence, str]] = {
     ),
     Cadence.OFF: N_("You have not written for a while, so this is my last notice. notify now brings them back."),
 }
-_CADENCE: Final[Mapping[Cadence, str]] = {
+CADENCE: Final[Mapping[Cadence, str]] = {
     Cadence.NOW: N_("I tell you about newcomers as they arrive."),
     Cadence.DAILY: N_("I tell you about newcomers once a day, in the morning (UTC)."),
     Cadence.WEEKLY: N_("I tell you about newcomers once a week, on Monday morning (UTC)."),
     Cadence.OFF: N_("I do not tell you about newcomers; contacts shows them."),
 }
-_DISCOVERABLE: Final[Mapping[Discoverable, str]] = {
+DISCOVERABLE: Final[Mapping[Discoverable, str]] = {
     Discoverable.EVERYONE: N_("Everybody who followed you on X is told that you are here."),
     Discoverable.MUTUALS: N_("Only those who followed you on X and whom you followed are told that you are here."),
     Discoverable.OFF: N_("Nobody is told that you are here. You still find the others."),
@@ -148,7 +158,7 @@ async def _say(ctx: Context, told: list[Contact], following: int) -> None:
             account=ctx.account,
             text="\n".join(lines),
             language=ctx.texts.language,
-            key=notice_key(ctx.person.id, ids, max(each.arrival_seq or 0 for each in told)),
+            key=arrivals.notice_key(new_token(), ids),
             notice=True,
             thread=ctx.account.thread,
         )
@@ -164,13 +174,13 @@ async def _say(ctx: Context, told: list[Contact], following: int) -> None:
 async def notify(ctx: Context, cadence: Literal["now", "daily", "weekly", "off"] | None = None) -> str | None:
     """Remember how often newcomers are announced."""
     if cadence is None:
-        return ctx.text(_CADENCE[ctx.person.cadence]) + "\n" + ctx.text("notify now, daily, weekly or off changes it.")
+        return ctx.text(CADENCE[ctx.person.cadence]) + "\n" + ctx.text("notify now, daily, weekly or off changes it.")
     chosen = Cadence(cadence)
     await accounts.change(ctx.connection, ctx.person.id, cadence=chosen.value)
-    await _look_anew(ctx)
+    await look_anew(ctx)
     if chosen is ctx.person.cadence:
-        return ctx.text("Nothing changed.") + " " + ctx.text(_CADENCE[chosen])
-    return ctx.text(_CADENCE[chosen])
+        return ctx.text("Nothing changed.") + " " + ctx.text(CADENCE[chosen])
+    return ctx.text(CADENCE[chosen])
 
 
 @command("quiet", N_("Choose hours in which I keep quiet"), fr=("calme", "nuit"), example="quiet 22-8")
@@ -181,7 +191,7 @@ async def quiet(ctx: Context, hours: Hours | None = None) -> str | None:
         hours = Hours(person.quiet_from, person.quiet_to)
     else:
         await accounts.change(ctx.connection, person.id, quiet_from=hours.start, quiet_to=hours.end)
-        await _look_anew(ctx)
+        await look_anew(ctx)
     if hours.start is None:
         return ctx.text("You have no quiet hours. quiet 22-8 sets some.")
     return ctx.text(
@@ -191,8 +201,8 @@ async def quiet(ctx: Context, hours: Hours | None = None) -> str | None:
     )
 
 
-async def _look_anew(ctx: Context) -> None:
-    """Look for newcomers when the new choice says; who has none is simply not written to."""
+async def look_anew(ctx: Context) -> None:
+    """Look for newcomers when the person's choices now say; who has none is simply not written to."""
     person = await accounts.get_person(ctx.connection, ctx.person.id)
     at = next_look(person, ctx.now, ctx.settings.notice_delay, ctx.settings.opens_at)
     await accounts.change(ctx.connection, person.id, notice_due_at=at)
@@ -209,13 +219,13 @@ async def discoverable(ctx: Context, whom: Literal["everyone", "mutuals", "off"]
     before = ctx.person.discoverable
     if whom is None:
         changes = ctx.text("discoverable everyone, mutuals or off changes it.")
-        return ctx.text(_DISCOVERABLE[before]) + "\n" + changes
+        return ctx.text(DISCOVERABLE[before]) + "\n" + changes
     chosen = Discoverable(whom)
     if chosen is before:
-        return ctx.text("Nothing changed.") + " " + ctx.text(_DISCOVERABLE[chosen])
+        return ctx.text("Nothing changed.") + " " + ctx.text(DISCOVERABLE[chosen])
     await accounts.change(ctx.connection, ctx.person.id, discoverable=chosen.value)
     ctx.person = replace(ctx.person, discoverable=chosen)
     if before is Discoverable.OFF or chosen is Discoverable.EVERYONE:
         for each in await claims.of_person(ctx.connection, ctx.person.id):
             await arrivals.arrive(ctx.connection, each, ctx.now, again=True)
-    return ctx.text(_DISCOVERABLE[chosen])
+    return ctx.text(DISCOVERABLE[chosen])

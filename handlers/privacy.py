@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
-from handlers import contests
+from handlers import batches, contests
 from handlers.context import Context, JsonObject
 from handlers.names import plain_name, x_name
 from handlers.routing import Answer, command
 from handlers.texts import N_
+from handlers.words import agreed
 from storage import accounts, claims, codes, deliveries, overview, privacy, questions
 from storage.codes import Purpose
 from storage.deliveries import Promise
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["ANSWERS", "everything", "export", "forget_me", "forget_now", "retention", "wipe"]
 
 FORGET_QUESTION: Final = "forget"
-_YES: Final = frozenset({"yes", "y", "oui", "o", "forget me", "oubliez-moi", "oublie-moi"})
-_NO: Final = frozenset({"no", "n", "non"})
 # Within this time the bytes are off the disk too: see `storage.privacy.retention` and `wipe`.
 _WIPED_WITHIN: Final = 2 * 86_400_000
 
@@ -118,12 +117,12 @@ async def forget_me(ctx: Context, sure: Literal["yes", "oui"] | None = None) -> 
 
 async def forget_answer(ctx: Context, _question: Question, words: str) -> str | None:
     """Remove everything on a yes; keep everything on a no; anything else is no answer."""
-    word = words.casefold().replace("’", "'")
-    if word in _NO:
+    sure = agreed(words)
+    if sure is None:
+        return None
+    if not sure:
         await questions.drop(ctx.connection, ctx.account.id)
         return ctx.text("Good: nothing was removed.")
-    if word not in _YES:
-        return None
     await forget_now(ctx)
     return ""  # the farewell is promised already, in a way that outlives the account
 
@@ -140,10 +139,12 @@ async def forget_now(ctx: Context) -> None:
     name = new_token()
     # What is promised from here on must not name who is gone.
     ctx.about = f"forgotten:{name}"
-    forgotten = await privacy.forget(ctx.connection, ctx.person.id, ctx.now)
+    forgotten = await privacy.forget(ctx.connection, ctx.world.keys, ctx.person.id, ctx.now)
     await deliveries.promise(
         ctx.connection, [*_revocations(forgotten, name), _farewell(ctx, name, account, thread)], ctx.now
     )
+    for batch_id, person_id in forgotten.batches:
+        await batches.progress_of(ctx, person_id, batch_id)
     await contests.announce(ctx, forgotten.freed)
     await contests.tell_each(ctx, forgotten.freed, contests.FREE)
 

@@ -13,6 +13,7 @@ _REASONS: Final[Mapping[str, str]] = {
     "unreachable": N_("the server did not answer for days"),
     "stopped": N_("you had told me to stop"),
     "undone": N_("you took it back"),
+    "auto_off": N_("you ended auto before its turn came"),
     "skipped": N_("you skipped them"),
     "cancelled": N_("it was called off"),
     "contact_gone": N_("they cannot be found here any more"),

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from storage import claims
+from storage.database import when_undone
 from storage.keys import Keys64
 from storage.records import ClaimState, Evidence
 
@@ -59,7 +59,7 @@ class Registry:
     async def refresh(self, connection: "AsyncConnection", *, reading: bool = False) -> None:
         """Take in what changed since the last time; `reading` says that this transaction writes nothing.
 
-        A writing transaction also sees what it wrote itself. Should it be rolled back, the index goes back to what it
+        A writing transaction also sees what it wrote itself. Should it not be committed, the index goes back to what it
         was before, because those version numbers will be given to other changes.
         """
         before = self._state
@@ -68,12 +68,11 @@ class Registry:
         if self._state is before or reading:
             return
 
-        def undo(_connection: sa.Connection) -> None:
+        def undo() -> None:
             if self._state.version > before.version:
                 self._state = before
 
-        assert connection.sync_connection is not None  # noqa: S101  # a transaction is open
-        sa.event.listen(connection.sync_connection, "rollback", undo)
+        when_undone(connection, undo)
 
     def matches(self, keys: Keys64) -> list[Match]:
         """Return the claims to any of these X accounts, each once, the earliest claim first."""

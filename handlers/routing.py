@@ -174,6 +174,12 @@ class Router:
                 return
         _answer(context, await self._unknown(context, words, self._nearest(words)), public=context.heard.public)
 
+    def heeds_always(self, context: Context) -> bool:
+        """Tell whether a message is a command that is carried out even for those who want silence, or wrote too much."""
+        assert context.heard is not None  # noqa: S101  # a message is what is routed
+        named, _, _ = self._split(strip_mentions(context.heard.text, context.settings.bots.values()))
+        return named is not None and named.when_stopped
+
     def _split(self, words: str) -> tuple[Command | None, str | None, str]:
         """Take the longest known name off the front: one word, or two as in "forget me"."""
         parts = words.split(maxsplit=2)

@@ -1,33 +1,20 @@
 """Between a person and the bot: status, lang, cancel, stop, resume."""
 
-from typing import Final
+import sqlalchemy as sa
 
 from handlers import follows
 from handlers.contests import describe
 from handlers.context import Context
 from handlers.names import name_of, quoted
+from handlers.notices import CADENCE, DISCOVERABLE, look_anew
 from handlers.progress import next_step
 from handlers.routing import command
 from handlers.texts import N_
 from handlers.words import Tag
-from storage import accounts, claims, deliveries, overview, questions
+from storage import accounts, arrivals, claims, deliveries, overview, questions
 from storage.overview import Overview
-from storage.records import Cadence, DeliveryKind, DeliveryState, Direction, Discoverable
+from storage.records import DeliveryKind, DeliveryState, Direction
 from storage.tables import delivery
-
-_CADENCE: Final = {
-    Cadence.NOW: N_("I tell you about newcomers at once (notify changes it)."),
-    Cadence.DAILY: N_("I tell you about newcomers once a day (notify changes it)."),
-    Cadence.WEEKLY: N_("I tell you about newcomers once a week (notify changes it)."),
-    Cadence.OFF: N_("I do not tell you about newcomers (notify changes it)."),
-}
-_DISCOVERABLE: Final = {
-    Discoverable.EVERYONE: N_("Everybody who followed you may find you (discoverable changes it)."),
-    Discoverable.MUTUALS: N_(
-        "Only those who followed you and whom you followed may find you (discoverable changes it)."
-    ),
-    Discoverable.OFF: N_("Nobody is told that you are here (discoverable changes it)."),
-}
 
 
 @command(
@@ -52,7 +39,7 @@ async def status(ctx: Context) -> str | None:
     lines += _follows(ctx, done)
     if (coming := await follows.progress(ctx)) is not None:
         lines.append(coming)
-    lines.append(ctx.text(_CADENCE[ctx.person.cadence]))
+    lines.append(ctx.text(CADENCE[ctx.person.cadence]))
     lines.append(
         ctx.text(
             N_("auto is on: proved newcomers are followed at once.")
@@ -60,7 +47,7 @@ async def status(ctx: Context) -> str | None:
             else N_("auto is off: I follow nobody unless you say so.")
         )
     )
-    lines.append(ctx.text(_DISCOVERABLE[ctx.person.discoverable]))
+    lines.append(ctx.text(DISCOVERABLE[ctx.person.discoverable]))
     if ctx.person.stopped:
         lines.append(ctx.text(N_("You told me to stop, so I keep silent until you send resume.")))
     else:
@@ -147,12 +134,15 @@ async def stop(ctx: Context) -> str | None:
         ctx.now,
         delivery.c.person_id == ctx.person.id,
         delivery.c.kind == DeliveryKind.FOLLOW.value,
+        deliveries.NOT_BEGUN,
     )
+    # Notices of newcomers are held back when their turn comes, and told anew after resume.
     await deliveries.cancel(
         ctx.connection,
         ctx.now,
         delivery.c.person_id == ctx.person.id,
         delivery.c.kind == DeliveryKind.NOTICE.value,
+        sa.not_(delivery.c.key.startswith(arrivals.NOTICE)),
     )
     said = ctx.text(N_("I fall silent: no notices, no follows. resume ends it; forget me removes all I know of you."))
     if cancelled:
@@ -168,6 +158,7 @@ async def resume(ctx: Context) -> str | None:
     if not ctx.person.stopped:
         return ctx.text(N_("I was not stopped, so nothing changed."))
     await accounts.change(ctx.connection, ctx.person.id, stopped=False, unanswered=0)
+    await look_anew(ctx)
     again = ctx.text(N_("I am back. Follows that stop cancelled stay cancelled; to have them made, send me: follow"))
     return again + "\n" + await next_step(ctx)
 

@@ -97,12 +97,24 @@ def hours(word: str) -> Hours:
     return Hours(int(match[1]) % 24, int(match[2]) % 24)
 
 
+_YES: Final = frozenset({"yes", "y", "ok", "oui", "o"})
+_NO: Final = frozenset({"no", "n", "non"})
+
+
+def agreed(words: str) -> bool | None:
+    """Read the answer to a question: yes, no, or None for what is neither."""
+    word = words.strip().casefold()
+    return True if word in _YES else False if word in _NO else None
+
+
 def toggle(word: str) -> bool:
     """Read on or off."""
     lowered = word.lower()
-    if lowered in ("on", "yes", "oui", "marche", "activer"):
+    if (answer := agreed(word)) is not None:
+        return answer
+    if lowered in ("on", "marche", "activer"):
         return True
-    if lowered in ("off", "no", "non", "arret", "arrêt", "désactiver", "desactiver"):
+    if lowered in ("off", "arret", "arrêt", "désactiver", "desactiver"):
         return False
     raise WordError(N_('"{word}" is neither on nor off.'), word)
 

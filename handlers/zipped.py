@@ -12,7 +12,7 @@ from typing import Final
 from handlers.texts import N_
 
 # 100 MB are some 750,000 accounts, more than anybody may follow; more than that is no list.
-_LARGEST: Final = 100 * 2**20
+LARGEST: Final = 100 * 2**20
 # X's archives hold one file for every picture; the directory of more entries than this would fill the memory.
 _MOST_ENTRIES: Final = 200_000
 _DIRECTORY_ENTRY: Final = b"PK\x01\x02"
@@ -39,8 +39,11 @@ def is_zip(data: bytes) -> bool:
     return data[:4] in (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def wanted(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Give the lists in X's archive, and the file that says whose it is; raise ArchiveError for what is no such zip."""
+def wanted(name: str, data: bytes, left: int = LARGEST) -> Iterator[tuple[str, bytes]]:
+    """Give the lists in X's archive, and the file that says whose it is; raise ArchiveError for what is no such zip.
+
+    All together they may unpack to `left` bytes.
+    """
     try:
         if data.count(_DIRECTORY_ENTRY) > _MOST_ENTRIES:
             raise _too_large(name)
@@ -54,7 +57,6 @@ def wanted(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
                     N_("{name} is a zip, but there is no following.js in it. Is it the archive that X sent you?"),
                     name=name,
                 )
-            left = _LARGEST
             for entry in entries:
                 content = _read(name, archive, entry, left)
                 left -= len(content)

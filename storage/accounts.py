@@ -45,24 +45,31 @@ async def meet(
     return known, await get_person(connection, known.person_id)
 
 
+async def attach(
+    connection: AsyncConnection, network: NetworkName, actor: str, handle: str, person_id: int, now: int
+) -> Account:
+    """Return an account: made now as the person's own or, if it was known already, as whoever's it is."""
+    statement = insert(connection, account).values(
+        id=actor, network=network.value, handle=handle or actor, person_id=person_id, created_at=now
+    )
+    await connection.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
+    known, _ = await meet(connection, network, actor, handle, now)
+    return known
+
+
 async def get(connection: AsyncConnection, actor: str) -> Account | None:
     """Return the account of this id (a DID or an actor URI)."""
     row = (await connection.execute(sa.select(account).where(account.c.id == actor))).one_or_none()
     return None if row is None else _account(row._asdict())
 
 
-async def by_handle(connection: AsyncConnection, handle: str) -> Account | None:
-    """Return the account that last carried this handle, with or without a leading @."""
+async def by_handle(connection: AsyncConnection, handle: str) -> list[Account]:
+    """Return the accounts that last carried this handle, with or without a leading @; it may have changed hands."""
     bare = handle.removeprefix("@")
-    row = (
-        await connection.execute(
-            sa.select(account)
-            .where(account.c.handle.in_([bare, f"@{bare}"]))
-            .order_by(account.c.created_at.desc())
-            .limit(1)
-        )
-    ).one_or_none()
-    return None if row is None else _account(row._asdict())
+    rows = await connection.execute(
+        sa.select(account).where(account.c.handle.in_([bare, f"@{bare}"])).order_by(account.c.created_at)
+    )
+    return [_account(row._asdict()) for row in rows]
 
 
 async def get_person(connection: AsyncConnection, person_id: int) -> Person:
@@ -78,8 +85,21 @@ async def hold(connection: AsyncConnection, account_id: str) -> None:
 
     Whoever needs more than one lock takes this one first. On SQLite every transaction that writes is alone anyway.
     """
-    owner = sa.select(account.c.person_id).where(account.c.id == account_id).scalar_subquery()
-    await connection.execute(sa.select(person.c.id).where(person.c.id == owner).with_for_update(key_share=True))
+    if connection.dialect.name == "sqlite":
+        return
+    while True:
+        owner = await connection.scalar(sa.select(account.c.person_id).where(account.c.id == account_id))
+        # While we waited the person may have become one with another one: then that one is held.
+        if owner is None or await hold_persons(connection, [owner]):
+            return
+
+
+async def hold_persons(connection: AsyncConnection, ids: Iterable[int]) -> int:
+    """Hold persons as `hold` does, always in the same order; return how many of them there still are."""
+    held = await connection.execute(
+        sa.select(person.c.id).where(person.c.id.in_(list(ids))).order_by(person.c.id).with_for_update(key_share=True)
+    )
+    return len(held.all())
 
 
 async def persons(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, Person]:

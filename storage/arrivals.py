@@ -15,6 +15,8 @@ from storage.records import Arrival, Claim, ClaimState, Discoverable, Evidence
 from storage.tables import arrival, claim, person, told
 
 _ROWS_A_STATEMENT: Final = 500
+# A notice's key names whom it tells of, so that they can be checked when it is sent: newcomers:<token>:<ids>[:<part>].
+NOTICE: Final = "newcomers:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,28 @@ class OpenArrival:
 
     arrival: Arrival
     keys: Keys64
+
+
+def notice_key(token: str, contact_ids: Iterable[int]) -> str:
+    """Make the key of a notice of newcomers; the token keeps a second one, after a first was taken back, apart."""
+    return f"{NOTICE}{token}:{'.'.join(map(str, contact_ids))}"
+
+
+def named_in(key: str) -> list[int]:
+    """Return the contacts whom a notice tells of."""
+    return [int(each) for each in key.split(":")[2].split(".")]
+
+
+def part_of(key: str) -> str:
+    """Return which piece of a notice this is, counted from "0"."""
+    return key.split(":")[3]
+
+
+def renamed(key: str, keep: int, gone: int) -> str:
+    """Name the person whom a contact has become; each is named once."""
+    token = key.split(":")[1]
+    ids = dict.fromkeys(keep if each == gone else each for each in named_in(key))
+    return f"{notice_key(token, ids)}:{part_of(key)}"
 
 
 async def arrive(connection: AsyncConnection, arrived: Claim, now: int, *, again: bool = False) -> int | None:

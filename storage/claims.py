@@ -2,7 +2,7 @@
 
 Every change gives the row the next number of the sequence "claim", so `since` tells an index in memory what changed.
 Rows do not vanish from under it: a claim that was folded into another one of the same person stays as a tombstone
-(WITHDRAWN, with a label that no X handle can have). Whoever deletes a person calls `withdraw` for each claim first, in
+(WITHDRAWN, erased, with a label that no X handle can have). Whoever deletes a person calls `withdraw` for each claim first, in
 a transaction of its own, and deletes afterwards.
 """
 
@@ -21,6 +21,7 @@ from storage.tables import arrival, claim, code
 # Only these compete; a mere word (PENDING) freezes nobody.
 ACTIVE: Final = (ClaimState.HELD, ClaimState.CONTESTED)
 _TOMBSTONE: Final = "~"
+_NO_KEY: Final = 0
 _COLUMNS: Final = [column for column in claim.c if column.name not in ("x_key", "handle_key")]
 
 
@@ -189,12 +190,27 @@ async def decide(connection: AsyncConnection, claim_id: int, now: int, *, for_it
     return Outcome(await _known(connection, claim_id), [], [], freed)
 
 
-async def withdraw(connection: AsyncConnection, withdrawn: Claim, now: int) -> list[Claim]:
-    """Take a claim back, with its codes; return those of others that were frozen because of it and stand again."""
+async def withdraw(connection: AsyncConnection, withdrawn: Claim, now: int, *, erase: bool = False) -> list[Claim]:
+    """Take a claim back, with its codes; return those of others that were frozen because of it and stand again.
+
+    `erase` leaves nothing in it of the X account: so it is for somebody who wants that to be forgotten.
+    """
+    # The number is not used: nobody else's claim changes between the look around and the change.
+    await next_number(connection, "claim")
+    withdrawn = await _known(connection, withdrawn.id)
     await connection.execute(sa.delete(code).where(code.c.claim_id == withdrawn.id, code.c.used_at.is_(None)))
     around = await _rivals(connection, withdrawn)
-    await _write(connection, withdrawn, state=ClaimState.WITHDRAWN)
+    await _write(connection, withdrawn, state=ClaimState.WITHDRAWN, **(_erased(withdrawn.id) if erase else {}))
     return await _thaw(connection, around, now)
+
+
+async def withdraw_all(connection: AsyncConnection, person_id: int, now: int) -> list[Claim]:
+    """Take everything back that a person ever claimed, and erase it; return the claims of others that stand again."""
+    await next_number(connection, "claim")
+    freed: list[Claim] = []
+    for each in await _select(connection, claim.c.person_id == person_id, labelled=False):
+        freed += await withdraw(connection, each, now, erase=True)
+    return freed
 
 
 async def join(connection: AsyncConnection, keep_id: int, gone_id: int, now: int) -> list[Claim]:
@@ -293,10 +309,15 @@ async def _bury(connection: AsyncConnection, twin: Claim, into: Claim, **values:
     """Fold a claim into another of the same person's: its codes and its arrival go over, a tombstone stays."""
     await connection.execute(sa.update(code).where(code.c.claim_id == twin.id).values(claim_id=into.id))
     await connection.execute(sa.update(arrival).where(arrival.c.claim_id == twin.id).values(claim_id=into.id))
-    label = f"{_TOMBSTONE}{twin.id}"
-    await _write(connection, twin, x_handle=label, state=ClaimState.WITHDRAWN, arrival_seq=None, **values)
+    await _write(connection, twin, state=ClaimState.WITHDRAWN, **_erased(twin.id), **values)
     arrived = into.arrival_seq if into.arrival_seq is not None else twin.arrival_seq
     return await _write(connection, into, arrival_seq=arrived)
+
+
+def _erased(claim_id: int) -> dict[str, Any]:
+    """Return what stands in a claim of which nobody is to read any more whose it was."""
+    label = f"{_TOMBSTONE}{claim_id}"
+    return {"x_handle": label, "handle_key": _NO_KEY, "x_id": None, "x_key": None, "arrival_seq": None}
 
 
 async def _write(connection: AsyncConnection, old: Claim, **values: Any) -> Claim:

@@ -5,11 +5,14 @@ read-then-write transactions silently lose updates or fail when they try to upgr
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import fcntl
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.engine.url import URL, make_url
@@ -20,6 +23,17 @@ from storage import one_hop
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _BUSY_TIMEOUT_MS: Final = 15_000
 _READERS: Final = 4
+# How often something is decided anew when another transaction got in its way.
+_CONFLICTS: Final = 20
+# How long a predecessor of the same name may take to end.
+_PREDECESSOR_SECONDS: Final = 5
+# So that two processes do not prepare the same empty database at once: any number that nobody else locks.
+_UPGRADE_LOCK: Final = 7_363_565_446
+_LOCK_NOT_AVAILABLE: Final = "55P03"  # PostgreSQL's appendix on error codes
+
+Result = TypeVar("Result")
+
+_WHEN_UNDONE: Final[WeakKeyDictionary[AsyncConnection, list[Callable[[], None]]]] = WeakKeyDictionary()
 
 
 class DatabaseError(Exception):
@@ -49,13 +63,33 @@ class Database:
         self.url = parse_url(url)
         self.is_sqlite: Final = self.url.get_backend_name() == "sqlite"
         self._writer = _engine(self.url, readers=False)
-        self._reader = _engine(self.url, readers=True) if self.is_sqlite else self._writer
+        if self.is_sqlite:
+            self._reader = _engine(self.url, readers=True)
+        else:  # the same connections: PostgreSQL's default would show every statement a newer state
+            self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Commit what is written inside, or, on any exception, nothing of it."""
-        async with self._writer.begin() as connection:
-            yield connection
+        undo: list[Callable[[], None]] = []
+        try:
+            async with self._writer.begin() as connection:
+                _WHEN_UNDONE[connection] = undo
+                yield connection
+        except BaseException:
+            for each in undo:
+                each()
+            raise
+
+    @asynccontextmanager
+    async def alone(self, worker: str) -> AsyncIterator[None]:
+        """Be the only living process of this name; DatabaseError when another one is.
+
+        On PostgreSQL as long as the connection lives; on SQLite the file belongs to one process, whatever its name.
+        """
+        held = _alone_in_file(self.url) if self.is_sqlite else _alone_on_server(self._writer, worker)
+        async with held:
+            yield
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -96,12 +130,14 @@ class Database:
             command.upgrade(config, "head")
 
         async with self.transaction() as connection:
+            if not self.is_sqlite:
+                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
             await connection.run_sync(run)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._writer.dispose()
-        if self._reader is not self._writer:
+        if self.is_sqlite:
             await self._reader.dispose()
 
 
@@ -178,6 +214,64 @@ def is_conflict(error: BaseException) -> bool:
     40001 and 40P01 are serialization_failure and deadlock_detected (PostgreSQL's appendix on error codes).
     """
     return isinstance(error, sa.exc.DBAPIError) and getattr(error.orig, "sqlstate", None) in ("40001", "40P01")
+
+
+async def patiently(decide: Callable[[], Awaitable[Result]]) -> Result:
+    """Do something that makes one transaction, and do it again as long as that is ended for another one's sake."""
+    for _ in range(_CONFLICTS):
+        try:
+            return await decide()
+        except sa.exc.DBAPIError as error:
+            if not is_conflict(error):
+                raise
+    return await decide()
+
+
+def when_undone(connection: AsyncConnection, undo: Callable[[], None]) -> None:
+    """Have something called should the transaction not be committed, for whatever reason.
+
+    That includes a COMMIT that fails, and one of which nobody knows whether it did.
+    """
+    _WHEN_UNDONE.get(connection, []).append(undo)
+
+
+@asynccontextmanager
+async def _alone_on_server(engine: AsyncEngine, worker: str) -> AsyncIterator[None]:
+    digest = hashlib.sha256(f"reflock worker {worker}".encode()).digest()
+    key = int.from_bytes(digest[:8], "big", signed=True)
+    async with engine.connect() as plain:
+        connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+        # Of a machine that is gone without a word the server hears within two minutes, not hours.
+        for name, value in {"idle": 60, "interval": 15, "count": 4}.items():
+            await connection.execute(sa.text(f"SET tcp_keepalives_{name} = {value}"))
+        await connection.execute(sa.text(f"SET lock_timeout = '{_PREDECESSOR_SECONDS}s'"))
+        try:
+            await connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
+        except sa.exc.DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            raise DatabaseError(
+                f"Another Reflock named {worker!r} works on this database. Give this one another [bot] worker, or end "
+                "that one."
+            ) from None
+        try:
+            yield
+        finally:
+            with suppress(sa.exc.SQLAlchemyError, OSError):  # with the connection the lock is gone too
+                await connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+                await connection.execute(sa.text("RESET ALL"))
+
+
+@asynccontextmanager
+async def _alone_in_file(url: URL) -> AsyncIterator[None]:
+    with Path(f"{url.database}.lock").open("wb") as file:  # noqa: ASYNC230  # opened once, when the process starts
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DatabaseError(
+                f"Another Reflock works on {url.database}. End that one first, or give this one a database of its own."
+            ) from None
+        yield
 
 
 async def next_number(connection: AsyncConnection, name: str) -> int:

@@ -5,6 +5,7 @@ the other, so what one recipient reads stays in order and what acts for one acco
 """
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,6 +19,8 @@ from storage.tables import batch, delivery, lane
 
 _ROWS_AT_ONCE: Final = 500
 UNDONE: Final = (DeliveryState.PROMISED, DeliveryState.LEASED)
+# What was attempted may have come through: whoever cancels only what has certainly not been done adds this.
+NOT_BEGUN: Final = delivery.c.attempts == 0
 
 # Lower goes first: an answer somebody waits for, then acting, then what nobody asked for just now.
 RANKS: Final[Mapping[DeliveryKind, int]] = {
@@ -54,9 +57,20 @@ class Promise:
     batch_id: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a lane, until it ends; `token` tells it from every other lease of the lane."""
+
+    lane: str
+    token: str
+
+
+_SAY: Final = "say:"
+
+
 def say_lane(account_id: str) -> str:
     """Name the lane of what is said to one account."""
-    return f"say:{account_id}"
+    return f"{_SAY}{account_id}"
 
 
 def ask_lane(account_id: str) -> str:
@@ -67,6 +81,11 @@ def ask_lane(account_id: str) -> str:
 def act_lane(account_id: str) -> str:
     """Name the lane of what is done on behalf of one account; its lease is also the lock of the account's grant."""
     return f"act:{account_id}"
+
+
+def account_of(lane_name: str) -> str:
+    """Return the id of the account that a lane is about."""
+    return lane_name.partition(":")[2]
 
 
 async def promise(connection: AsyncConnection, promises: Sequence[Promise], now: int) -> int:
@@ -123,11 +142,33 @@ async def _wake(connection: AsyncConnection, name: str, rank: int, due_at: int) 
     )
 
 
-async def lease(connection: AsyncConnection, worker: str, now: int, lease_ms: int, limit: int) -> list[str]:
-    """Lease lanes that have something due, most urgent first; return their names."""
+def _among(*, speaking: bool | None) -> sa.ColumnElement[bool]:
+    if speaking is None:
+        return sa.true()
+    return lane.c.name.startswith(_SAY) if speaking else sa.not_(lane.c.name.startswith(_SAY))
+
+
+async def lease(
+    connection: AsyncConnection,
+    worker: str,
+    now: int,
+    lease_ms: int,
+    limit: int,
+    *,
+    speaking: bool | None = None,
+) -> list[Lease]:
+    """Lease lanes that have something due, most urgent first.
+
+    `speaking` asks for the lanes of what we say, or for those of what strangers' servers are asked to do; None for all.
+    """
+    token = secrets.token_hex(8)
     due = (
         sa.select(lane.c.name)
-        .where(lane.c.next_at <= now, sa.or_(lane.c.leased_until.is_(None), lane.c.leased_until <= now))
+        .where(
+            lane.c.next_at <= now,
+            sa.or_(lane.c.leased_until.is_(None), lane.c.leased_until <= now),
+            _among(speaking=speaking),
+        )
         .order_by(lane.c.rank, lane.c.next_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -135,10 +176,10 @@ async def lease(connection: AsyncConnection, worker: str, now: int, lease_ms: in
     names = await connection.scalars(
         sa.update(lane)
         .where(lane.c.name.in_(due.scalar_subquery() if connection.dialect.name == "sqlite" else due))
-        .values(leased_by=worker, leased_until=now + lease_ms)
+        .values(leased_by=worker, lease=token, leased_until=now + lease_ms)
         .returning(lane.c.name)
     )
-    return list(names)
+    return [Lease(name, token) for name in names]
 
 
 async def take(connection: AsyncConnection, lane_name: str, now: int, limit: int) -> list[Delivery]:
@@ -165,7 +206,8 @@ async def take_more(connection: AsyncConnection, first: Delivery, now: int, limi
 async def _take(connection: AsyncConnection, where: sa.ColumnElement[bool], now: int, limit: int) -> list[Delivery]:
     taken = (
         await connection.execute(
-            sa.select(*_COLUMNS).where(where).order_by(delivery.c.rank, delivery.c.id).limit(limit)
+            # Locked: what is cancelled at this moment must not be taken as it was before.
+            sa.select(*_COLUMNS).where(where).order_by(delivery.c.rank, delivery.c.id).limit(limit).with_for_update()
         )
     ).all()
     if not taken:
@@ -210,8 +252,13 @@ async def settle(
     )
 
 
-async def postpone(connection: AsyncConnection, undone: Sequence[Delivery], due_at: int, *, performed: bool) -> None:
-    """Put deliveries back until `due_at`; not `performed` means that no attempt was made, so the outcome is known."""
+async def postpone(
+    connection: AsyncConnection, undone: Sequence[Delivery], due_at: int, *, performed: bool, asked: bool = False
+) -> None:
+    """Put deliveries back until `due_at`; not `performed` means that no attempt was made, so the outcome is known.
+
+    With `asked` somebody was asked about them all the same: the time for which we try has begun.
+    """
     if undone:
         attempts = delivery.c.attempts if performed else delivery.c.attempts - 1
         await connection.execute(
@@ -221,35 +268,38 @@ async def postpone(connection: AsyncConnection, undone: Sequence[Delivery], due_
                 state=DeliveryState.PROMISED.value,
                 due_at=due_at,
                 attempts=attempts,
-                first_at=sa.case((attempts > 0, delivery.c.first_at), else_=None),
+                first_at=delivery.c.first_at if asked else sa.case((attempts > 0, delivery.c.first_at), else_=None),
             )
         )
 
 
-async def renew(connection: AsyncConnection, lane_name: str, worker: str, until: int) -> bool:
-    """Prolong a lease; False when it was lost to another worker."""
-    held = await connection.execute(
-        sa.update(lane).where(lane.c.name == lane_name, lane.c.leased_by == worker).values(leased_until=until)
-    )
-    return held.rowcount == 1
+async def renew(connection: AsyncConnection, held: Lease, until: int) -> bool:
+    """Prolong a lease; False when it was lost."""
+    renewed = await connection.execute(sa.update(lane).where(*_still(held)).values(leased_until=until))
+    return renewed.rowcount == 1
+
+
+def _still(held: Lease) -> tuple[sa.ColumnElement[bool], ...]:
+    return lane.c.name == held.lane, lane.c.lease == held.token
 
 
 async def release(
-    connection: AsyncConnection, lane_name: str, worker: str, *, not_before: int | None = None, failed: bool = False
+    connection: AsyncConnection, held: Lease, *, not_before: int | None = None, failed: bool = False
 ) -> None:
     """Give a lane back; it comes again when its next delivery is due, but not before `not_before`.
 
     `failed` counts towards the lane's back-off, anything else ends it.
     """
-    undone = sa.and_(delivery.c.lane == lane_name, delivery.c.state.in_(UNDONE))
+    undone = sa.and_(delivery.c.lane == held.lane, delivery.c.state.in_(UNDONE))
     due_at, rank = (
         await connection.execute(sa.select(sa.func.min(delivery.c.due_at), sa.func.min(delivery.c.rank)).where(undone))
     ).one()
     await connection.execute(
         sa.update(lane)
-        .where(lane.c.name == lane_name, lane.c.leased_by == worker)
+        .where(*_still(held))
         .values(
             leased_by=None,
+            lease=None,
             leased_until=None,
             next_at=None if due_at is None else max(due_at, not_before or 0),
             rank=9 if rank is None else rank,
@@ -266,16 +316,24 @@ async def failures(connection: AsyncConnection, lane_name: str) -> int:
 async def release_worker(connection: AsyncConnection, worker: str) -> int:
     """Give back every lane that a worker of this name still held when it died; return how many."""
     held = await connection.execute(
-        sa.update(lane).where(lane.c.leased_by == worker).values(leased_by=None, leased_until=None)
+        sa.update(lane).where(lane.c.leased_by == worker).values(leased_by=None, lease=None, leased_until=None)
     )
     return held.rowcount
 
 
-async def next_due(connection: AsyncConnection) -> int | None:
-    """Return when the next lane has something to do; one that is worked on is free when its lease ends."""
+async def next_due(connection: AsyncConnection, *, speaking: bool | None = None) -> int | None:
+    """Return when the next lane has something to do; one that is worked on is free when its lease ends.
+
+    However many lanes there are, only the first ones of an index are read, and those that are leased.
+    """
+    waiting = sa.select(lane.c.next_at).where(
+        lane.c.next_at.is_not(None), lane.c.leased_until.is_(None), _among(speaking=speaking)
+    )
     free_at = sa.case((lane.c.leased_until > lane.c.next_at, lane.c.leased_until), else_=lane.c.next_at)
-    value = await connection.scalar(sa.select(sa.func.min(free_at)))
-    return None if value is None else int(value)
+    leased = sa.select(sa.func.min(free_at)).where(lane.c.leased_until.is_not(None), _among(speaking=speaking))
+    first = await connection.scalar(waiting.order_by(lane.c.next_at).limit(1))
+    times = [at for at in (first, await connection.scalar(leased)) if at is not None]
+    return min(map(int, times), default=None)
 
 
 async def get(connection: AsyncConnection, delivery_id: int) -> Delivery | None:

@@ -4,14 +4,14 @@ A follow's key is `<how>:<acting account>:<contact's account>:<batch>`, `how` be
 it is done, is what the network said: done, already or requested.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.deliveries import UNDONE
+from storage.deliveries import NOT_BEGUN, UNDONE, cancel
 from storage.records import DeliveryKind, DeliveryState, NetworkName
 from storage.tables import batch, delivery, person
 
@@ -20,11 +20,15 @@ AUTOMATIC: Final = "auto"
 How = Literal["follow", "auto"]
 # What we did ourselves, so what an undo takes back.
 _OURS: Final = ("done", "requested")
+TAKEN_BACK: Final = "taken_back"
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """One follow that was promised: by which account of ours, of which of the contact's, and what came of it."""
+    """One follow that was promised: by which account of ours, of which of the contact's, and what came of it.
+
+    `undone`: with its batch, or alone, because it came through after the person no longer wanted it.
+    """
 
     id: int
     contact_id: int
@@ -49,7 +53,7 @@ class Followed:
 
     @property
     def to_undo(self) -> bool:
-        """Tell whether it is we who did it."""
+        """Tell whether it is we who did it, and it was not taken back."""
         return self.state is DeliveryState.DONE and self.outcome in _OURS
 
 
@@ -86,6 +90,11 @@ async def of_person(
 async def of_batch(connection: AsyncConnection, batch_id: int) -> list[Followed]:
     """Return all follows of a batch, in the order in which they were promised."""
     return await _select(connection, delivery.c.batch_id == batch_id)
+
+
+async def of_ids(connection: AsyncConnection, ids: Collection[int]) -> list[Followed]:
+    """Return the follows among these deliveries."""
+    return await _select(connection, delivery.c.id.in_(ids))
 
 
 async def last_batch(connection: AsyncConnection, person_id: int) -> Batch | None:
@@ -125,6 +134,23 @@ async def mark_undone(connection: AsyncConnection, batch_id: int, now: int) -> b
         sa.update(batch).where(batch.c.id == batch_id, batch.c.undone_at.is_(None)).values(undone_at=now)
     )
     return marked.rowcount > 0
+
+
+async def cancel_automatic(connection: AsyncConnection, person_id: int, now: int) -> int:
+    """Cancel the follows to come that nobody chose by hand; return how many those are."""
+    return await cancel(
+        connection,
+        now,
+        delivery.c.person_id == person_id,
+        delivery.c.kind == DeliveryKind.FOLLOW.value,
+        delivery.c.key.startswith(f"{AUTOMATIC}:"),
+        NOT_BEGUN,
+    )
+
+
+async def mark_taken_back(connection: AsyncConnection, followed: Followed) -> None:
+    """Note that one follow is being undone, apart from its batch."""
+    await connection.execute(sa.update(delivery).where(delivery.c.id == followed.id).values(reason=TAKEN_BACK))
 
 
 async def tally(connection: AsyncConnection, batch_id: int, kind: DeliveryKind) -> dict[str, int]:
@@ -224,7 +250,7 @@ async def _select(connection: AsyncConnection, *where: Any) -> list[Followed]:
             outcome=row.reason,
             uri=row.result,
             batch_id=row.batch_id,
-            undone=row.undone_at is not None,
+            undone=row.undone_at is not None or row.reason == TAKEN_BACK,
         )
         for row in rows
     ]

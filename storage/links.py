@@ -4,7 +4,8 @@ The keys of a list are sorted, unique, little-endian uint64 pseudonyms; those of
 space. A small installation needs no index: to find whose lists hold a key, the blobs are scanned in bounded chunks.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,8 @@ TYPED: Final = "typed"
 
 # How much one step of a scan reads at most, unless a single list is longer: 4 MB.
 _LINKS_A_CHUNK: Final = 500_000
+# From so many links on a list is compared in a thread: it takes long enough to keep others waiting.
+_LONG: Final = 50_000
 # Up to so many wanted keys one comparison each is quicker than a search for every link.
 _FEW_KEYS: Final = 16
 
@@ -76,11 +79,11 @@ async def add(
     await connection.execute(locked)
     where = (upload.c.person_id == person_id, upload.c.source == source, upload.c.direction == direction.value)
     held = (await connection.execute(sa.select(upload.c.slot, upload.c.data).where(*where))).all()
-    before = _union([row.data for row in held])
-    wanted = np.unique(keys)
-    after = wanted if replace else np.union1d(before, wanted)
-    kept = len(np.intersect1d(before, after, assume_unique=True))
-    stored = Stored(len(after), len(after) - kept, len(before) - kept)
+    blobs = [row.data for row in held]
+    if len(keys) + sum(map(len, blobs)) // 8 < _LONG:
+        after, stored = _compared(blobs, keys, replace=replace)
+    else:
+        after, stored = await asyncio.to_thread(_compared, blobs, keys, replace=replace)
     if not stored.added and not stored.removed and len(held) <= 1:
         return stored
     if len(after):
@@ -96,6 +99,14 @@ async def add(
         )
     await connection.execute(sa.delete(upload).where(upload.c.slot.in_([row.slot for row in held])))
     return stored
+
+
+def _compared(blobs: Sequence[bytes], keys: Keys64, *, replace: bool) -> tuple[Keys64, Stored]:
+    """Return a list's keys from now on, and what has changed with them."""
+    before, wanted = _union(blobs), np.unique(keys)
+    after = wanted if replace else np.union1d(before, wanted)
+    kept = len(np.intersect1d(before, after, assume_unique=True))
+    return after, Stored(len(after), len(after) - kept, len(before) - kept)
 
 
 async def remove(connection: AsyncConnection, person_id: int, source: str | None = None) -> int:
@@ -154,16 +165,34 @@ async def who_follow(connection: AsyncConnection, person_ids: Sequence[int], key
     if not len(keys):
         return found
     for start in range(0, len(person_ids), 500):
-        rows = (
+        sizes = (
             await connection.execute(
-                sa.select(upload.c.person_id, upload.c.data).where(
+                sa.select(upload.c.slot, upload.c.n).where(
                     upload.c.person_id.in_(person_ids[start : start + 500]),
                     upload.c.direction == Direction.FOLLOWING.value,
                 )
             )
         ).all()
-        found.update(rows[place].person_id for place in _holders([row.data for row in rows], keys))
+        for slots in _in_chunks([(row.slot, row.n) for row in sizes]):
+            rows = (
+                await connection.execute(sa.select(upload.c.person_id, upload.c.data).where(upload.c.slot.in_(slots)))
+            ).all()
+            found.update(rows[place].person_id for place in _holders([row.data for row in rows], keys))
     return found
+
+
+def _in_chunks(sizes: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
+    """Divide lists, given as (slot, length), so that one step reads no more than a chunk's links or a single list."""
+    slots: list[int] = []
+    links = 0
+    for slot, n in sizes:
+        if slots and links + n > _LINKS_A_CHUNK:
+            yield slots
+            slots, links = [], 0
+        slots.append(slot)
+        links += n
+    if slots:
+        yield slots
 
 
 async def uploads_of(connection: AsyncConnection, person_id: int) -> list[Upload]:

@@ -5,8 +5,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage import accounts, claims, deliveries
-from storage.records import Claim, DeliveryKind, Discoverable, Person
+from storage import accounts, arrivals, claims, deliveries
+from storage.records import Claim, DeliveryKind, DeliveryState, Discoverable, Person
 from storage.tables import (
     account,
     arrival,
@@ -32,8 +32,8 @@ _STRICTNESS: Final = (Discoverable.OFF, Discoverable.MUTUALS, Discoverable.EVERY
 async def merge(connection: AsyncConnection, one: Person, other: Person, now: int) -> tuple[Person, list[Claim]]:
     """Join two persons into the older one; return that one, and the claims that are no longer frozen by it.
 
-    The older person's choices stay, except that less is shown rather than more, and that newcomers are looked for from
-    the earlier of the two places. Follows of one another that are still to come are cancelled.
+    The older person's choices stay, except that a stop of either holds, that a chosen language goes before a guessed
+    one, that less is shown rather than more, and that newcomers are looked for from the earlier of the two places. Follows of one another that are still to come are cancelled.
     """
     keep, gone = sorted((one, other), key=lambda each: (each.created_at, each.id))
     freed = await claims.join(connection, keep.id, gone.id, now)
@@ -50,11 +50,14 @@ async def merge(connection: AsyncConnection, one: Person, other: Person, now: in
     for table in _OWNED:
         await connection.execute(sa.update(table).where(table.c.person_id == gone.id).values(person_id=keep.id))
     await connection.execute(sa.update(delivery).where(delivery.c.contact_id == gone.id).values(contact_id=keep.id))
+    await _rename_in_notices(connection, keep.id, gone.id)
     due = [at for at in (keep.notice_due_at, gone.notice_due_at) if at is not None]
     await accounts.change(
         connection,
         keep.id,
-        language=keep.language or gone.language,
+        language=_language(keep, gone),
+        language_chosen=keep.language_chosen or gone.language_chosen,
+        stopped=keep.stopped or gone.stopped,
         discoverable=min(keep.discoverable, gone.discoverable, key=_STRICTNESS.index).value,
         notice_due_at=min(due, default=None),
         seen_seq=min(keep.seen_seq, gone.seen_seq),
@@ -63,6 +66,28 @@ async def merge(connection: AsyncConnection, one: Person, other: Person, now: in
     )
     await connection.execute(sa.delete(person).where(person.c.id == gone.id))
     return await accounts.get_person(connection, keep.id), freed
+
+
+def _language(keep: Person, gone: Person) -> str | None:
+    if gone.language_chosen and not keep.language_chosen:
+        return gone.language
+    return keep.language or gone.language
+
+
+async def _rename_in_notices(connection: AsyncConnection, keep: int, gone: int) -> None:
+    """Let notices that nobody has begun to send name the joined person; one that was begun keeps the key it went by."""
+    rows = await connection.execute(
+        sa.select(delivery.c.id, delivery.c.key).where(
+            delivery.c.kind == DeliveryKind.NOTICE.value,
+            delivery.c.state == DeliveryState.PROMISED.value,
+            delivery.c.attempts == 0,
+            delivery.c.key.startswith(arrivals.NOTICE),
+        )
+    )
+    for row in rows:
+        if gone in arrivals.named_in(row.key):
+            key = arrivals.renamed(row.key, keep, gone)
+            await connection.execute(sa.update(delivery).where(delivery.c.id == row.id).values(key=key))
 
 
 async def _join_pairs(connection: AsyncConnection, table: sa.Table, keep: int, gone: int) -> None:

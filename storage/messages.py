@@ -1,6 +1,5 @@
 """Remember which messages were heard, so that each is answered once."""
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.dialect import insert
+from storage.keys import Keys
 from storage.records import MessageState, NetworkName
 from storage.tables import cursor, message
 
@@ -26,6 +26,7 @@ class Failed:
 
 async def remember(
     connection: AsyncConnection,
+    keys: Keys,
     message_id: str,
     network: NetworkName,
     account_id: str,
@@ -33,7 +34,7 @@ async def remember(
     now: int,
 ) -> bool:
     """Write down that a message was heard; tell whether it was new."""
-    if await connection.scalar(sa.select(message.c.id).where(message.c.id == _tombstone(message_id))):
+    if await connection.scalar(sa.select(message.c.id).where(message.c.id == _tombstone(keys, message_id))):
         return False
     statement = (
         insert(connection, message)
@@ -92,35 +93,45 @@ async def failed(connection: AsyncConnection, limit: int = 100) -> list[Failed]:
     return [Failed(**{**row._asdict(), "network": NetworkName(row.network)}) for row in rows]
 
 
-async def forget(connection: AsyncConnection, message_id: str) -> None:
-    """Forget that a message was heard, so that it can be heard again."""
-    await connection.execute(sa.delete(message).where(message.c.id == message_id))
+async def forget_failed(connection: AsyncConnection, message_id: str) -> bool:
+    """Forget that a message was heard whose handler crashed, so that it can be heard again; False when it is no more."""
+    where = (message.c.id == message_id, message.c.state == MessageState.FAILED.value)
+    return (await connection.execute(sa.delete(message).where(*where))).rowcount > 0
 
 
-async def forget_writers(connection: AsyncConnection, account_ids: Collection[str], since: int) -> None:
+async def bury(connection: AsyncConnection, keys: Keys, message_id: str) -> None:
+    """Forget who wrote a message that is not answered; it is known again if it is heard again."""
+    await _bury(connection, keys, message_id, MessageState.IGNORED)
+
+
+async def forget_writers(connection: AsyncConnection, keys: Keys, account_ids: Collection[str], since: int) -> None:
     """Forget who wrote messages, and all older than `since`; the newer ones are known again if they are heard again.
 
-    What stays of them is a digest of their id, because the id itself may name the writer.
+    What stays of them is a keyed digest of their id, because the id itself may name the writer.
     """
     of_them = message.c.account_id.in_(account_ids)
     await connection.execute(sa.delete(message).where(of_them, message.c.at < since))
     for message_id in list(await connection.scalars(sa.select(message.c.id).where(of_them))):
-        await connection.execute(
-            sa.update(message)
-            .where(message.c.id == message_id)
-            .values(
-                id=_tombstone(message_id),
-                account_id="",
-                thread_key="",
-                state=MessageState.HANDLED.value,
-                reference=None,
-                secret=None,
-            )
+        await _bury(connection, keys, message_id, MessageState.HANDLED)
+
+
+async def _bury(connection: AsyncConnection, keys: Keys, message_id: str, state: MessageState) -> None:
+    await connection.execute(
+        sa.update(message)
+        .where(message.c.id == message_id)
+        .values(
+            id=_tombstone(keys, message_id),
+            account_id="",
+            thread_key="",
+            state=state.value,
+            reference=None,
+            secret=None,
         )
+    )
 
 
-def _tombstone(message_id: str) -> str:
-    return f"~{hashlib.sha256(message_id.encode()).hexdigest()}"
+def _tombstone(keys: Keys, message_id: str) -> str:
+    return f"~{keys.digest(f'message {message_id}').hex()}"
 
 
 async def read_cursor(connection: AsyncConnection, name: str) -> str | None:

@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from storage import accounts, claims, deliveries, grants, messages
 from storage.database import Database
-from storage.records import Cadence, Claim, DeliveryKind, Discoverable, MessageState, NetworkName
+from storage.keys import Keys
+from storage.records import Cadence, Claim, ClaimState, DeliveryKind, Discoverable, MessageState, NetworkName
 from storage.tables import (
     account,
     arrival,
@@ -50,6 +51,27 @@ _EXPIRED_IS_TOLD: Final = 7 * _DAY
 _BUSY_SECONDS: Final = 5.0
 # What would open doors, or is of use to a machine only.
 _LEFT_OUT: Final = frozenset({"secret", "digest", "data", "payload"})
+# Where something of a person stands.
+_PERSONAL: Final = (
+    account,
+    arrival,
+    batch,
+    budget,
+    claim,
+    code,
+    consent,
+    consent_grant,
+    decision,
+    delivery,
+    lane,
+    listing,
+    message,
+    person,
+    question,
+    report,
+    told,
+    upload,
+)
 _SECRET_KINDS: Final = (DeliveryKind.CONSENT.value, DeliveryKind.REVOKE.value)
 
 
@@ -58,11 +80,13 @@ class Forgotten:
     """What outlives a forgotten person for a moment.
 
     `secrets` are the encrypted tokens that have to be ended at their issuers, by network; `freed` are claims of others
-    that were frozen because of this person's.
+    that were frozen because of this person's; `batches` are those of others (batch, person) from which follows of this
+    person vanished before they were made.
     """
 
     secrets: list[tuple[NetworkName, bytes]]
     freed: list[Claim]
+    batches: list[tuple[int, int]]
 
 
 async def held(connection: AsyncConnection, person_id: int) -> dict[str, Any]:
@@ -112,7 +136,7 @@ async def held(connection: AsyncConnection, person_id: int) -> dict[str, Any]:
     }
 
 
-async def forget(connection: AsyncConnection, person_id: int, now: int) -> Forgotten:
+async def forget(connection: AsyncConnection, keys: Keys, person_id: int, now: int) -> Forgotten:
     """Remove a person: nothing of theirs can be reached afterwards, and `wipe` takes it off the disk."""
     known = (await accounts.accounts_of(connection, [person_id])).get(person_id, [])
     ids = [each.id for each in known]
@@ -120,7 +144,8 @@ async def forget(connection: AsyncConnection, person_id: int, now: int) -> Forgo
     queues = (deliveries.say_lane, deliveries.ask_lane, deliveries.act_lane)
     lanes = [queue(each) for each in ids for queue in queues]
     secrets += [(network, secret) for _, network, secret in await grants.revocations(connection, lanes)]
-    freed = await _withdraw(connection, person_id, now)
+    freed = await claims.withdraw_all(connection, person_id, now)
+    touched = await _batches_about(connection, person_id)
     await connection.execute(
         sa.delete(delivery).where(
             sa.or_(
@@ -133,17 +158,33 @@ async def forget(connection: AsyncConnection, person_id: int, now: int) -> Forgo
     )
     await connection.execute(sa.delete(lane).where(lane.c.name.in_(lanes)))
     for each in ids:
-        await connection.execute(sa.delete(budget).where(budget.c.name.contains(each, autoescape=True)))
+        await connection.execute(sa.delete(budget).where(budget.c.name == f"follow:{each}"))
     for table in (told, decision):
         await connection.execute(
             sa.delete(table).where(sa.or_(table.c.person_id == person_id, table.c.contact_id == person_id))
         )
     for table in (arrival, batch, code, consent, consent_grant, listing, report, upload):
         await connection.execute(sa.delete(table).where(table.c.person_id == person_id))
-    await messages.forget_writers(connection, ids, now - _HEARD_AGAIN)
+    await messages.forget_writers(connection, keys, ids, now - _HEARD_AGAIN)
     await connection.execute(sa.delete(account).where(account.c.person_id == person_id))  # questions go with them
     await _empty(connection, person_id, now)
-    return Forgotten(secrets, [each for each in freed if each.person_id != person_id])
+    return Forgotten(secrets, [each for each in freed if each.person_id != person_id], touched)
+
+
+async def _batches_about(connection: AsyncConnection, person_id: int) -> list[tuple[int, int]]:
+    """Return the batches of others, with their persons, in which somebody is still to be followed or unfollowed."""
+    rows = await connection.execute(
+        sa.select(batch.c.id, batch.c.person_id)
+        .join(delivery, delivery.c.batch_id == batch.c.id)
+        .where(
+            delivery.c.contact_id == person_id,
+            delivery.c.state.in_(deliveries.UNDONE),
+            batch.c.person_id != person_id,
+        )
+        .distinct()
+        .order_by(batch.c.id)
+    )
+    return [(row.id, row.person_id) for row in rows]
 
 
 async def retention(
@@ -154,13 +195,18 @@ async def retention(
     Follows are kept, because undo and `why` need them. Somebody who said stop is kept too, so that the word holds.
     """
     undone = sa.exists().where(delivery.c.lane == lane.c.name, delivery.c.state.in_(deliveries.UNDONE))
-    ignored = (MessageState.HANDLED.value, MessageState.IGNORED.value)
+    decided = (MessageState.HANDLED.value, MessageState.IGNORED.value)
+    withdrawn = claim.c.state == ClaimState.WITHDRAWN.value
     nothing = [
-        sa.not_(sa.exists().where(table.c.person_id == person.c.id)) for table in (claim, upload, consent_grant, report)
+        sa.not_(sa.exists().where(claim.c.person_id == person.c.id, sa.not_(withdrawn))),
+        *(sa.not_(sa.exists().where(table.c.person_id == person.c.id)) for table in (upload, consent_grant, report)),
     ]
+    # An index in memory that has not read of the withdrawal yet leads to no claim: nobody is shown by it.
+    long_ago = sa.func.coalesce(claim.c.held_at, claim.c.created_at) < now - keep_ms
     rules: list[tuple[sa.Table, list[sa.ColumnElement[bool]]]] = [
         (delivery, [delivery.c.settled_at < now - keep_ms, delivery.c.kind != DeliveryKind.FOLLOW.value]),
-        (message, [message.c.state.in_(ignored), message.c.at < now - keep_ms]),
+        (claim, [withdrawn, long_ago]),
+        (message, [message.c.state.in_(decided), message.c.at < now - keep_ms]),
         (message, [message.c.account_id == "", message.c.at < now - _HEARD_AGAIN]),
         (message, [message.c.state == MessageState.FAILED.value, message.c.at < now - keep_failed_ms]),
         (code, [code.c.expires_at < now - _EXPIRED_IS_TOLD]),
@@ -184,10 +230,28 @@ async def wipe(database: Database) -> None:
     """Take deleted bytes off the disk.
 
     SQLite overwrites what is deleted (secure_delete) but keeps older pages in its write-ahead log until a checkpoint
-    empties it. PostgreSQL needs nothing from us: its autovacuum frees deleted rows, and its log is recycled.
+    empties it. PostgreSQL keeps deleted rows until a VACUUM, and its own comes only once many have gathered; its log is
+    recycled.
     """
     if database.is_sqlite:
         await asyncio.to_thread(_checkpoint, str(database.url.database))
+    else:
+        await _vacuum(database)
+
+
+async def _vacuum(database: Database) -> None:
+    # On a connection of its own, because VACUUM cannot run inside a transaction.
+    engine = create_async_engine(
+        database.url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool, hide_parameters=True
+    )
+    try:
+        async with engine.connect() as connection:
+            for table in _PERSONAL:
+                await connection.execute(
+                    sa.text(f"VACUUM {connection.dialect.identifier_preparer.format_table(table)}")
+                )
+    finally:
+        await engine.dispose()
 
 
 def _checkpoint(path: str) -> None:
@@ -201,19 +265,6 @@ async def _with_contacts(connection: AsyncConnection, rows: list[dict[str, Any]]
     """Name the persons that rows are about by their accounts."""
     known = await accounts.accounts_of(connection, {row["contact_id"] for row in rows})
     return [{**row, "contact": [each.handle for each in known.get(row["contact_id"], [])]} for row in rows]
-
-
-async def _withdraw(connection: AsyncConnection, person_id: int, now: int) -> list[Claim]:
-    """Withdraw a person's claims and take their labels off; return those of others that stand again."""
-    freed: list[Claim] = []
-    for each in await claims.of_person(connection, person_id):
-        freed += await claims.withdraw(connection, each, now)
-    await connection.execute(
-        sa.update(claim)
-        .where(claim.c.person_id == person_id)
-        .values(x_handle=sa.literal("~") + sa.cast(claim.c.id, sa.String), x_id=None, arrival_seq=None)
-    )
-    return freed
 
 
 async def _empty(connection: AsyncConnection, person_id: int, now: int) -> None:

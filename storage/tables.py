@@ -243,9 +243,11 @@ lane = Table(
     Column("rank", Integer, nullable=False),
     Column("next_at", BigInteger),  # when it next has something to do; NULL: nothing
     Column("leased_by", String(64)),
+    Column("lease", String(16)),  # which lease it is: one that was lost does not become valid again
     Column("leased_until", BigInteger),
     Column("failures", Integer, nullable=False),
     Index("ix_lane_next_at", "next_at"),
+    Index("ix_lane_leased_until", "leased_until"),
 )
 
 batch = Table(

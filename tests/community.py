@@ -11,7 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import choices, contacts, contests, follows, imports, notices, stats
+from handlers import batches, choices, contacts, contests, follows, imports, notices, self_service, stats
 from handlers.archive import Lists
 from handlers.context import Context, Settings, Speech, World
 from handlers.registry import Registry
@@ -61,6 +61,8 @@ ROUTER: Final = Router(
         notices.notify,
         notices.quiet,
         notices.discoverable,
+        self_service.stop,
+        self_service.resume,
         stats.stats,
     ],
     follows.ANSWERS,
@@ -122,10 +124,13 @@ class Community:
         async with self.event(handle) as ctx:
             return await imports.received(
                 ctx,
-                Lists(
-                    following=np.array(following, np.uint64),
-                    followers=None if followers is None else np.array(followers, np.uint64),
-                    **more,
+                imports.keyed(
+                    self.world.keys,
+                    Lists(
+                        following=np.array(following, np.uint64),
+                        followers=None if followers is None else np.array(followers, np.uint64),
+                        **more,
+                    ),
                 ),
             )
 
@@ -189,7 +194,7 @@ class Community:
             lane = deliveries.say_lane(actor_of(handle)[1])
             reasons = []
             while taken := await deliveries.take(connection, lane, self.clock(), 1):
-                reasons.append(await follows.may_still(connection, taken[0]))
+                reasons.append(await batches.may_still(connection, self.world, taken[0], self.clock()))
                 state = DeliveryState.DONE if reasons[-1] is None else DeliveryState.CANCELLED
                 await deliveries.settle(connection, taken[0], state, self.clock(), reason=reasons[-1])
             return reasons
@@ -216,23 +221,23 @@ class Community:
                     return
                 taken = await deliveries.take(connection, row.lane, self.clock(), at_once)
                 for each in taken:
-                    reason = await follows.may_still(connection, each)
+                    reason = await batches.may_still(connection, self.world, each, self.clock())
                     if reason is None:
                         await self._settle(connection, each, answer)
                     else:
                         await deliveries.settle(connection, each, DeliveryState.CANCELLED, self.clock(), reason=reason)
-                await self._progress(connection, taken[-1])
+                await self._progress(connection, taken)
 
     async def finish(self, delivery: Delivery) -> None:
         """Let a follow that was under way come through."""
         async with self.database.transaction() as connection:
             await self._settle(connection, delivery, lambda _target: ("done", "at://late"))
-            await self._progress(connection, delivery)
+            await self._progress(connection, [delivery])
 
-    async def _progress(self, connection: AsyncConnection, delivery: Delivery) -> None:
-        ctx = await self._context(connection, f"d{delivery.id}", str(delivery.account_id))
-        assert delivery.batch_id is not None
-        await follows.batch_progress(ctx, delivery.batch_id)
+    async def _progress(self, connection: AsyncConnection, settled: list[Delivery]) -> None:
+        ctx = await self._context(connection, f"d{settled[-1].id}", str(settled[-1].account_id))
+        assert settled[-1].batch_id is not None
+        await batches.batch_progress(ctx, settled[-1].batch_id, [each.id for each in settled])
         await self._promise_notices(ctx)
 
     async def _settle(self, connection: AsyncConnection, delivery: Delivery, answer: Callable[[str], Outcome]) -> None:

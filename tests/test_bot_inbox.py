@@ -1,17 +1,21 @@
 """What is heard is answered once; what crashes is not lost; what is too much is not answered."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from bot.inbox import Inbox
 from handlers.commands import router
 from handlers.routing import Router, command
 from storage import messages
 from storage.records import NetworkName
+from storage.tables import message, person
 from tests.conftest import OwnClock
 from tests.flock import Flock, open_flock
+from tests.reunion import code_in, traveller
 
 
 @pytest.fixture
@@ -24,6 +28,16 @@ async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
 async def breaks(_context: object) -> str | None:
     """Fail as a handler of ours might."""
     raise RuntimeError("a mistake of ours")
+
+
+class Killed(BaseException):
+    """The end of the process, as far as a handler can notice it."""
+
+
+@command("help", "Kill", fr=("aide",))
+async def dies(_context: object) -> str | None:
+    """End as with kill -9."""
+    raise Killed
 
 
 def broken_router() -> Router:
@@ -70,7 +84,11 @@ async def test_a_crash_is_answered_with_a_reference_and_the_message_is_decided_a
         (failed,) = await messages.failed(connection)
     assert failed.reference in apology.text
 
+    dying = Inbox(flock.app.events, Router([dies], {}, [], router._unknown), flock.app.networks[network])
+    with pytest.raises(Killed):
+        await dying.retry(failed)
     assert await working.retry(failed)
+    assert not await working.retry(failed)
     await flock.settle()
     assert "start: " in person.received_dms(bot)[1].text  # type: ignore[arg-type]  # as above
     async with flock.app.events.database.reading() as connection:
@@ -99,8 +117,35 @@ async def test_a_public_thread_is_not_answered_for_ever(flock: Flock) -> None:
     for _ in range(8):
         alice.post("@reflock.test hello", [flock.bluesky_bot], reply_to=root)
         await flock.settle()
-    answers = [each for each in flock.bluesky.journal.of("post", by=flock.bluesky_bot.did)]
+    answers = flock.bluesky.journal.of("post", by=flock.bluesky_bot.did)
     assert len(answers) == flock.config.config.conversation.replies_per_thread
+
+
+async def test_stop_is_heeded_where_nothing_is_answered_any_more(flock: Flock) -> None:
+    alice = flock.bluesky.create_account("alice.test")
+    alice.allow_incoming = "all"
+    root = alice.post("@reflock.test hello", [flock.bluesky_bot])
+    for words in ("hello", "hello", "hello", "hello", "hello", "stop"):
+        alice.post(f"@reflock.test {words}", [flock.bluesky_bot], reply_to=root)
+        await flock.settle()
+    async with flock.app.events.database.reading() as connection:
+        assert await connection.scalar(sa.select(person.c.stopped)) is True
+    answers = flock.bluesky.journal.of("post", by=flock.bluesky_bot.did)
+    assert len(answers) == flock.config.config.conversation.replies_per_thread
+    assert alice.received_dms(flock.bluesky_bot) != []
+
+
+async def test_two_who_send_one_anothers_codes_at_once_become_one_person(flock: Flock) -> None:
+    alice, alias = traveller(flock, "bluesky", "alice"), traveller(flock, "mastodon", "alias")
+    codes = [code_in(await each.write("link"), "LK") for each in (alice, alias)]
+    alice.person.dm(alice.bot, f"link {codes[1]}")  # type: ignore[arg-type]  # each network's people have their own bot
+    alias.person.dm(alias.bot, f"link {codes[0]}")  # type: ignore[arg-type]  # as above
+    await asyncio.gather(*(inbox.turn() for inbox in flock.app.inboxes.values()))
+    await flock.settle()
+    assert sum("Joined" in each.read() for each in (alice, alias)) == 1
+    async with flock.app.events.database.reading() as connection:
+        assert await connection.scalar(sa.select(sa.func.count()).select_from(person)) == 1
+        assert await messages.failed(connection) == []
 
 
 async def test_other_bots_are_not_answered(flock: Flock) -> None:
@@ -108,3 +153,7 @@ async def test_other_bots_are_not_answered(flock: Flock) -> None:
     parrot.dm(flock.mastodon_bot, "hello")
     await flock.settle()
     assert parrot.received_dms(flock.mastodon_bot) == []
+    async with flock.app.events.database.reading() as connection:  # nor is it kept who they are
+        (kept,) = await connection.execute(sa.select(message.c.id, message.c.account_id, message.c.thread_key))
+    assert kept.id.startswith("~")
+    assert (kept.account_id, kept.thread_key) == ("", "")

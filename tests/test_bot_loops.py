@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
+from bot.networks.errors import Unavailable
+from bot.networks.ratelimits import AnnouncedLimits
 from bot.sandbox.faults import Fault
 from storage import messages
 from storage.records import NetworkName
@@ -101,6 +103,29 @@ async def test_while_x_is_silent_the_bot_is_not(flock: Flock) -> None:
     for _ in range(80):
         await flock.pass_seconds(HOUR)
     assert alice.read() != ""  # after three days it is told that nothing came of it
+
+
+def test_a_limit_that_is_nearly_used_is_logged_without_whose_it_is(clock: OwnClock) -> None:
+    limits = AnnouncedLimits(clock)
+    reset = str(clock() // 1000 + 60)
+    headers = {"ratelimit-limit": "100", "ratelimit-remaining": "1", "ratelimit-reset": reset}
+    limits.remember("did:plc:alice", headers)
+    with pytest.raises(Unavailable) as raised:
+        limits.check("did:plc:alice")
+    assert "alice" not in str(raised.value)
+
+
+async def test_who_said_stop_is_not_answered_hours_later(flock: Flock) -> None:
+    alice = traveller(flock, "bluesky", "alice")
+    code = code_in(await alice.write("claim @alice_on_x"))
+    for path in ("tweet-result", "oembed"):
+        flock.x.faults.plan(Fault(path, status=503, times=1))
+    await alice.write(alice.x.post(f"#eXit {code}"))
+    await alice.write("stop")
+    for _ in range(10):
+        await flock.pass_seconds(30)
+    assert alice.read() == ""
+    assert "@alice_on_x" in await alice.write("status")
 
 
 async def test_a_server_that_nobody_reaches_is_told_soon_and_silences_nobody(

@@ -30,6 +30,12 @@ LEASE = 60_000
 DAY = 86_400
 
 
+class Deadlock(Exception):
+    """What PostgreSQL's driver raises for one of two transactions that wait for one another."""
+
+    sqlstate = "40P01"
+
+
 @dataclass
 class Post(Performer):
     """A post office of which the test decides when, and whether, it delivers."""
@@ -44,6 +50,13 @@ class Post(Performer):
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     given_up: list[tuple[str, str]] = field(default_factory=list)
     bad_settles: int = 0
+    deadlocks: int = 0
+    breaks: set[str] = field(default_factory=set)
+
+    async def may_still(self, _connection: AsyncConnection, delivery: Delivery) -> str | None:
+        if delivery.key in self.breaks:
+            raise RuntimeError("a mistake of ours")
+        return None
 
     def budget(self, _first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
         return ("post", self.allowances) if self.allowances else None
@@ -61,6 +74,9 @@ class Post(Performer):
 
         async def settle(connection: AsyncConnection) -> None:
             await deliveries.settle(connection, each, DeliveryState.DONE, self.clock())
+            if self.deadlocks:
+                self.deadlocks -= 1
+                raise sa.exc.DBAPIError("UPDATE", {}, Deadlock())
             if self.bad_settles:
                 self.bad_settles -= 1
                 raise RuntimeError("a mistake of ours")
@@ -356,3 +372,45 @@ async def test_what_was_forgotten_while_it_was_performed_is_not_written_down(hou
         gate.set()
         await one.drain()
     assert await house.states() == {}
+
+
+async def test_a_deadlock_while_it_is_written_down_costs_no_second_attempt(house: House) -> None:
+    house.post.deadlocks = 2
+    await house.promise("a", "b")
+    await house.settle(house.worker())
+    assert house.post.begun == ["a", "b"]
+    assert await house.states() == {"a": "done", "b": "done"}
+
+
+async def test_strangers_servers_that_never_answer_silence_nobody(house: House) -> None:
+    one = house.worker(lanes=1)
+    async with held(house, "tar pit"):
+        await house.promise("tar pit", lane_name="ask:alice")
+        await house.promise("another", lane_name="ask:bob")
+        assert await one.turn() == 1
+        await until(lambda: house.post.begun)
+        assert await one.next_due() is None  # nothing that there is a place for
+        await house.promise("answer", lane_name="say:alice")
+        assert await one.turn() == 1
+        await until(lambda: house.post.said == ["answer"])
+    await one.drain()
+    await house.settle(one)
+    assert await house.states() == {"tar pit": "done", "another": "done", "answer": "done"}
+
+
+async def test_a_lane_that_stumbles_takes_no_other_with_it(house: House) -> None:
+    one = house.worker()
+    house.post.breaks = {"bad"}
+    async with held(house, "good") as gate:
+        await house.promise("bad", lane_name="say:alice")
+        await house.promise("good", lane_name="say:bob")
+        assert await one.turn() == 2
+        await until(lambda: house.post.begun)
+        stopping = asyncio.create_task(one.stop())
+        await asyncio.sleep(0)
+        gate.set()
+        await stopping
+    assert (await house.states())["good"] == "done"
+    house.post.breaks.clear()
+    await house.pass_seconds(LEASE / 1000, house.worker("two"))
+    assert (await house.states())["bad"] == "done"

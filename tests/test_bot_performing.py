@@ -1,13 +1,21 @@
 """When an answer is lost nobody can know what happened: whatever is tried again must happen once."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
+import sqlalchemy as sa
 
+from bot.networks.errors import Refused
+from bot.performing import Acting
 from bot.sandbox.faults import Fault, Faults
+from storage import deliveries
+from storage.records import DeliveryKind, DeliveryState
+from storage.tables import delivery
 from tests.conftest import OwnClock
 from tests.flock import Flock, open_flock
 from tests.reunion import begin, bot_dms, conversing, friends_of, kill, reborn, said_once, traveller, until
+from tests.test_journey import Traveller
 
 NETWORKS = ["bluesky", "mastodon"]
 SPEAK = {"bluesky": "chat.bsky.convo.sendMessage", "mastodon": "/api/v1/statuses"}
@@ -138,3 +146,62 @@ async def test_killed_while_it_follows_it_has_followed_once(
         assert alice.person.follows == {friend.person.actor for friend in friends}
         assert len(follow_effects(flock, network, alice.person.actor)) == 2
         assert sum("I followed 1 account" in effect.text for effect in bot_dms(flock, alice.person)) == 2
+
+
+@pytest.mark.parametrize("path", ["/search", "/relationships"])
+async def test_who_was_followed_before_us_stays_followed_though_we_had_to_ask_twice(flock: Flock, path: str) -> None:
+    alice, (bob, carol) = await friends_of(flock, "mastodon", ["bob", "carol"])
+    for each in (bob, carol):
+        alice.person.follow(each.person)  # type: ignore[arg-type]  # both are of Mastodon
+    sick = flock.mastodon.faults.plan(Fault(path, status=503, times=2, method="GET"))
+    await alice.write("follow all")
+    await alice.write("yes")
+    for _ in range(4):
+        await flock.pass_seconds(60)
+    assert sick.times == 0
+    await alice.write("undo")
+    await alice.write("yes")
+    assert alice.person.follows == {bob.person.actor, carol.person.actor}
+    assert follow_effects(flock, "mastodon", alice.person.actor, "unfollow") == []
+
+
+async def test_a_server_that_is_never_well_again_is_given_up_though_nothing_was_begun(flock: Flock) -> None:
+    alice, _ = await friends_of(flock, "mastodon", ["bob"])
+    flock.mastodon.faults.plan(Fault("/search", status=503, times=10_000, method="GET"))
+    await begin_following(alice)
+    for _ in range(10):
+        await flock.pass_seconds(8 * 3600)
+    async with flock.app.events.database.reading() as connection:
+        follows = await connection.execute(
+            sa.select(delivery.c.state, delivery.c.reason).where(delivery.c.kind == DeliveryKind.FOLLOW.value)
+        )
+        assert [tuple(row) for row in follows] == [(DeliveryState.REFUSED.value, "unreachable")]
+
+
+async def test_tokens_renewed_while_the_consent_is_taken_back_are_ended_too(flock: Flock) -> None:
+    alice, _ = await friends_of(flock, "bluesky", ["bob"])
+    events = flock.app.events
+    await begin_following(alice)
+    async with events.database.reading() as connection:
+        (number,) = await connection.scalars(
+            sa.select(delivery.c.id).where(delivery.c.kind == DeliveryKind.FOLLOW.value)
+        )
+        promised = await deliveries.get(connection, number)
+    assert promised is not None
+    in_use = await Acting(events, {}, 1)._grant(promised)
+    await alice.write("disconnect")
+    with pytest.raises(Refused, match="taken back"):
+        await in_use.save('{"renewed": "tokens"}')
+    async with events.database.reading() as connection:
+        payloads = await connection.scalars(
+            sa.select(delivery.c.payload).where(
+                delivery.c.kind == DeliveryKind.REVOKE.value, delivery.c.state == DeliveryState.PROMISED.value
+            )
+        )
+        secrets = [events.world.keys.decrypt(json.loads(each)["secret"].encode()) for each in payloads]
+    assert secrets == ['{"renewed": "tokens"}']
+
+
+async def begin_following(alice: Traveller) -> None:
+    await alice.write("follow all")
+    await alice.write("yes")

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from bot.sandbox.bluesky import BlueskySandbox
+from storage import accounts
+from storage.database import Database
 from storage.keys import Keys
+from storage.records import NetworkName
+from tests.conftest import START
 
 BOT = "reflock.test"
 
@@ -46,9 +50,15 @@ async def test_it_answers_and_ends_when_told_to(tmp_path: Path) -> None:
         alice = sky.create_account("alice.test")
         bot.allow_incoming = "all"
         alice.dm(bot, "hello")
-        process = await start(write_configuration(tmp_path, sky.url), "run")
+        config = write_configuration(tmp_path, sky.url)
+        process = await start(config, "run")
         try:
             await sky.changed(lambda: alice.received_dms(bot), 30)
+            second = await start(config, "run")
+            _, refused = await asyncio.wait_for(second.communicate(), 30)
+            assert second.returncode == 2
+            assert len(refused.decode().strip().splitlines()) == 1, refused.decode()
+            assert "Another Reflock" in refused.decode()
         finally:
             process.send_signal(signal.SIGTERM)
             _, log = await asyncio.wait_for(process.communicate(), 30)
@@ -88,3 +98,24 @@ async def test_the_operators_commands_answer_on_an_empty_installation(tmp_path: 
     _, error = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 2
     assert "There is no account" in error.decode()
+
+
+async def test_the_operator_can_forget_somebody_while_the_networks_are_down(tmp_path: Path) -> None:
+    config = write_configuration(tmp_path, "http://127.0.0.1:9")
+    database = Database(f"sqlite:///{tmp_path / 'reflock.sqlite3'}")
+    await database.upgrade()
+    async with database.transaction() as connection:
+        for actor in ("did:plc:alice", "did:plc:other"):
+            await accounts.meet(connection, NetworkName.BLUESKY, actor, "alice.test", START)
+    process = await start(config, "forget", "alice.test", "--yes")
+    _, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert "did:plc:alice, did:plc:other" in error.decode()
+    process = await start(config, "forget", "did:plc:alice", "--yes")
+    said, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, error.decode()
+    assert "forgotten" in said.decode()
+    async with database.reading() as connection:
+        assert await accounts.get(connection, "did:plc:alice") is None
+        assert await accounts.get(connection, "did:plc:other") is not None
+    await database.close()

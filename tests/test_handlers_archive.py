@@ -147,3 +147,29 @@ def test_a_zip_that_lies_about_its_sizes_or_is_locked_is_refused() -> None:
     damaged = bytearray(data)
     damaged[80] ^= 0xFF
     assert "damaged" in problem(("a.zip", bytes(damaged)))
+
+
+def test_all_zips_of_an_upload_share_one_limit() -> None:
+    roomy = zipped({"data/following.js": b"window.YTD.following.part0 = [" + b" " * (51 * 2**20) + b"]"})
+    assert read_archive([("a.zip", roomy)]).following is not None
+    assert "b.zip unpacks to more than any list" in problem(("a.zip", roomy), ("b.zip", roomy))
+
+
+@pytest.mark.parametrize("head", [b"window.YTD.following.part0 = ", b"", b"window.YTD.account.part0 = "])
+def test_a_small_zip_of_millions_of_entries_is_refused_before_they_are_made(head: bytes) -> None:
+    junk = head + b"[" + b"{}," * 1_500_000 + b"{}]"
+    assert "was changed" in problem(("following.js", junk))
+    many = b"window.YTD.following.part0 = [" + b'{"following":{"accountId":"1"}},' * 1_100_000 + b"]"
+    assert "was changed" in problem(("following.js", many))
+
+
+def test_an_entry_that_no_account_can_have_is_left_out() -> None:
+    long = {"following": {"accountId": "1", "userLink": "x" * 20_000}}
+    part = parse_file(
+        "following.js", b"window.YTD.following.part0 = " + json.dumps([long, {"accountId": "2"}]).encode()
+    )
+    assert (part.ids.tolist(), part.skipped) == ([2], 1)
+
+
+def test_a_text_of_millions_of_lines_is_no_list_of_handles() -> None:
+    assert "I cannot read list.txt" in problem(("list.txt", b"a\n" * 1_500_000))

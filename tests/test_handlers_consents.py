@@ -130,32 +130,54 @@ async def test_a_lost_consent_is_told_once_and_what_was_to_come_is_cancelled(
         assert state == DeliveryState.CANCELLED
 
 
-async def test_an_account_of_somebody_elses_joins_by_consenting(database_url: str, clock: OwnClock) -> None:
+def given_by(flock: Flock, person_id: int, asker: str, actor: str, handle: str) -> consents.Granted:
+    return consents.Granted(
+        person_id=person_id,
+        account_id=asker,
+        network=NetworkName.BLUESKY,
+        actor=actor,
+        handle=handle,
+        issuer=flock.bluesky.url,
+        scope="atproto",
+        secret='{"access":"a"}',
+        may_follow=True,
+        may_undo=False,
+    )
+
+
+async def test_an_account_nobody_has_spoken_from_becomes_ones_own_by_consenting(
+    database_url: str, clock: OwnClock
+) -> None:
     async with open_flock(database_url, clock) as flock:
         alice, other = flock.mastodon.create_account("alice"), flock.bluesky.create_account("alice.test")
         await asks(flock, alice, "hello")
-        other.dm(flock.bluesky_bot, "hello")
-        await flock.settle()
-        events = flock.app.events
-        async with events.event("consent", alice.actor) as ctx:
-            granted = consents.Granted(
-                person_id=ctx.person.id,
-                account_id=alice.actor,
-                network=NetworkName.BLUESKY,
-                actor=other.did,
-                handle=other.handle,
-                issuer=flock.bluesky.url,
-                scope="atproto",
-                secret='{"access":"a"}',
-                may_follow=True,
-                may_undo=False,
-            )
-            answer = await consents.granted(ctx, granted)
-            assert "undo will not work" in answer
+        async with flock.app.events.event("consent", alice.actor) as ctx:
+            taken = await consents.granted(ctx, given_by(flock, ctx.person.id, alice.actor, other.did, other.handle))
+            assert taken.kept
+            assert "undo will not work" in taken.text
             both = (await accounts.accounts_of(ctx.connection, [ctx.person.id]))[ctx.person.id]
             assert {each.id for each in both} == {alice.actor, other.did}
             (grant,) = await grants.active(ctx.connection, ctx.person.id)
             assert (grant.account_id, grant.person_id) == (other.did, ctx.person.id)
+
+
+async def test_a_consent_by_somebody_elses_link_joins_nobody_and_is_given_back(
+    database_url: str, clock: OwnClock
+) -> None:
+    async with open_flock(database_url, clock) as flock:
+        mallory, alice = flock.mastodon.create_account("mallory"), flock.bluesky.create_account("alice.test")
+        await asks(flock, mallory, "hello")
+        alice.dm(flock.bluesky_bot, "hello")
+        await flock.settle()
+        async with flock.app.events.event("consent", mallory.actor) as ctx:
+            taken = await consents.granted(ctx, given_by(flock, ctx.person.id, mallory.actor, alice.did, alice.handle))
+            assert not taken.kept
+            assert "send me link" in taken.text
+            mine = (await accounts.accounts_of(ctx.connection, [ctx.person.id]))[ctx.person.id]
+            assert [each.id for each in mine] == [mallory.actor]
+            assert await grants.of_account(ctx.connection, alice.did) is None
+            revoked = sa.select(sa.func.count()).where(delivery.c.kind == DeliveryKind.REVOKE.value)
+            assert await ctx.connection.scalar(revoked) == 1
 
 
 async def test_secrets_are_encrypted_anew_with_the_newest_key(database: Database, clock: OwnClock) -> None:

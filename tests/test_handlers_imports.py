@@ -1,9 +1,10 @@
 """Lists are handed over by page or by message, and answered at once with who is here."""
 
+import numpy as np
 import pytest
 
 from handlers.archive import Lists
-from handlers.imports import received
+from handlers.imports import keyed, received
 from storage import codes, links
 from storage.codes import Purpose
 from storage.database import Database
@@ -112,7 +113,7 @@ async def test_who_was_named_at_the_import_is_not_announced_again(town: Communit
 
 async def test_handles_and_what_made_no_sense_are_counted(town: Community) -> None:
     async with town.event(ALICE) as ctx:
-        said = await received(ctx, Lists(handles=("a", "b"), skipped=1))
+        said = await received(ctx, keyed(town.world.keys, Lists(handles=("a", "b"), skipped=1)))
     assert "Kept: 2 accounts that you followed." in said
     assert "1 entry made no sense to me" in said
     assert "None of the 2 accounts you followed is here yet." in said
@@ -141,3 +142,10 @@ async def test_only_an_archives_word_is_shown_as_such(town: Community) -> None:
     answer = await town.uploads(ALICE, [1, 2])
     assert "1. @bob.bsky.social (@old_bob on X) · not proved by a post: choose by hand" in answer
     assert "carol" not in answer
+
+
+def test_pseudonyms_are_made_beforehand_in_the_order_in_which_lists_are_kept(keys: Keys) -> None:
+    given = keyed(keys, Lists(following=np.array([7, 3, 7], np.uint64)))
+    assert given.following is not None
+    assert given.following.tolist() == sorted(keys.of_ids(np.array([3, 7], np.uint64)).tolist())
+    assert given.followers is None

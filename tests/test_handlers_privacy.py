@@ -10,7 +10,7 @@ from bot.sandbox.bluesky.people import BlueskyPerson
 from bot.sandbox.mastodon import MastodonPerson
 from handlers import privacy, router
 from handlers.archive import read_archive
-from handlers.imports import received
+from handlers.imports import keyed, received
 from storage import messages
 from storage.records import Evidence, NetworkName
 from storage.tables import account, claim, delivery, lane, message, metadata, person, upload
@@ -37,7 +37,7 @@ async def asks(flock: Flock, somebody: BlueskyPerson | MastodonPerson, words: st
 
 async def hands_over(flock: Flock, actor: str) -> None:
     async with flock.app.events.event(f"upload by {actor}", actor) as ctx:
-        await received(ctx, read_archive([("following.js", following_js([1, 2, 3]))]))
+        await received(ctx, keyed(ctx.world.keys, read_archive([("following.js", following_js([1, 2, 3]))])))
 
 
 async def connects(flock: Flock, alice: MastodonPerson) -> None:

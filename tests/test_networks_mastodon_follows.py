@@ -235,3 +235,25 @@ async def test_a_server_inside_our_walls_is_not_asked(
         with pytest.raises(Refused, match="https"):
             await bot.follow(grant, [order(bob)])
     assert urlsplit(town.url).scheme == "http"
+
+
+@pytest.mark.parametrize("path", ["/search", "/relationships"])
+async def test_trouble_before_the_follow_itself_leaves_no_unknown_outcome(
+    bot: MastodonNetwork, town: MastodonSandbox, grant: GrantInUse, clock: OwnClock, path: str
+) -> None:
+    (bob,) = people(town, 1)
+    for fault in (Fault(path, status=503), Fault(path, "cut"), Fault("/follow", status=429, method="POST")):
+        town.faults.plan(fault)
+        with pytest.raises(Unavailable) as trouble:
+            await bot.follow(grant, [order(bob)])
+        assert not trouble.value.begun
+    town.limits.rules[FOLLOWS] = Rule(1, 86400)
+    await bot.follow(grant, [order(bob)])
+    with pytest.raises(Unavailable) as spent:
+        await bot.follow(grant, [order(*people(town, 1))])
+    assert not spent.value.begun
+    clock.pass_seconds(86_401)
+    town.faults.plan(Fault("/follow", "cut", method="POST"))
+    with pytest.raises(Unavailable) as unknown:
+        await bot.follow(grant, [order(*people(town, 1))])
+    assert unknown.value.begun

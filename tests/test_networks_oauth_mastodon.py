@@ -6,6 +6,10 @@ from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
 
 from bot.networks.consent import ConsentExpired, ConsentRefused
 from bot.networks.errors import Refused, Unavailable
@@ -13,6 +17,7 @@ from bot.networks.guard import GuardedClient, normalise_server
 from bot.networks.oauth_mastodon import OUT_OF_BAND, MastodonApp, MastodonConsent, MastodonOauth, MastodonTokens
 from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonSandbox
+from bot.web.serving import Server
 
 HOME = "https://reflock.example"
 
@@ -222,3 +227,33 @@ async def test_revoked_is_revoked_even_with_an_empty_answer(oauth: MastodonOauth
     server.faults.plan(Fault("/oauth/revoke", status=503))
     with pytest.raises(Unavailable):
         await oauth.revoke(tokens)
+
+
+@pytest.fixture
+async def other_name(server: MastodonSandbox) -> AsyncIterator[str]:
+    """Give the name of a host that sends everybody on to the server, as anybody's can."""
+
+    async def send_on(request: Request) -> RedirectResponse:
+        return RedirectResponse(f"{server.url}{request.url.path}", 301)
+
+    async with Server(Starlette(routes=[Route("/{path:path}", send_on)])) as host:
+        yield host.url.removeprefix("http://")
+
+
+async def test_an_account_is_named_by_its_server_and_not_by_who_redirects_to_it(
+    server: MastodonSandbox, seconds: Clock, other_name: str
+) -> None:
+    alice = server.create_account("alice")
+    async with GuardedClient(allow_private=frozenset({server.domain, other_name})) as guard:
+        oauth = MastodonOauth(guard, public_url=HOME, clock=seconds)
+        app = await oauth.register(other_name)
+        asked, url = oauth.start(app)
+        tokens = await oauth.finish(app, asked, answer(await alice.approve(url)))
+        assert (tokens.actor, tokens.acct, tokens.server) == (alice.actor, f"alice@{server.domain}", server.domain)
+
+        # Some communities are named by one host and served by another: then the server says so of itself.
+        theirs = json.dumps({"subject": f"acct:alice@{other_name}"}).encode()
+        server.faults.plan(Fault("webfinger", status=200, body=theirs))
+        asked, url = oauth.start(app)
+        tokens = await oauth.finish(app, asked, answer(await alice.approve(url)))
+        assert (tokens.acct, tokens.server) == (f"alice@{other_name}", other_name)

@@ -177,3 +177,15 @@ def test_scraps_are_survived(text: str) -> None:
     assert link_facets(text) == []
     assert mastodon_length(text) == len(text)
     assert defuse(text, set()).strip("@") == text.strip("@")
+
+
+def test_a_status_that_is_made_to_keep_us_busy_is_read_for_what_it_says() -> None:
+    assert html_to_text("<p>claim alice</p>" + "<a " * 20_000) == "claim alice"
+    assert html_to_text("<p>claim alice</p>" + "<a href='" * 20_000) == "claim alice"
+    assert html_to_text("<p>stop</p>" + "<svg>" + "<p>" * 20_000 + "</b>" * 20_000) == "stop"
+    assert len(html_to_text("<p>" + "word " * 20_000)) < 20_001
+
+
+def test_what_is_hidden_stays_hidden_however_it_is_nested() -> None:
+    hidden = '<span class="invisible">a<span>b</span>c</span>'
+    assert html_to_text(f"<p>1 {hidden}2<svg><p>x<svg>y</svg>z</b></p></svg>3</p>") == "1 23"

@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from storage import accounts
-from storage.database import Database, DatabaseError, next_number, parse_url, revisions
+from storage.database import Database, DatabaseError, next_number, parse_url, revisions, when_undone
 from storage.records import NetworkName
 from storage.tables import metadata, person
 from tests.conftest import START
@@ -57,10 +57,14 @@ async def test_a_newer_database_is_refused_and_left_alone(database: Database) ->
 
 
 async def test_what_fails_leaves_nothing_behind(database: Database) -> None:
-    with pytest.raises(RuntimeError):
+
+    async def fail() -> None:
         async with database.transaction() as connection:
             await accounts.meet(connection, NetworkName.BLUESKY, "did:plc:a", "a.test", START)
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
     async with database.reading() as connection:
         assert await accounts.get(connection, "did:plc:a") is None
 
@@ -89,3 +93,60 @@ async def test_somebody_met_twice_at_once_is_one_person(database: Database) -> N
 def test_an_address_of_another_kind_of_database_is_refused(url: str) -> None:
     with pytest.raises(DatabaseError):
         parse_url(url)
+
+
+async def test_two_who_prepare_the_same_empty_database_at_once_both_find_it_prepared(database_url: str) -> None:
+    both = [Database(database_url), Database(database_url)]
+    await asyncio.gather(*(each.upgrade() for each in both))
+    for each in both:
+        await each.check_version()
+        await each.close()
+
+
+async def test_two_of_one_name_do_not_work_on_one_database(database_url: str) -> None:
+    first, second = Database(database_url), Database(database_url)
+    async with first.alone("reflock-1"):
+        with pytest.raises(DatabaseError, match="Another Reflock"):
+            await second.alone("reflock-1").__aenter__()
+        if not first.is_sqlite:
+            async with second.alone("reflock-2"):
+                pass
+    async with second.alone("reflock-1"):
+        pass
+    await first.close()
+    await second.close()
+
+
+async def test_who_reads_sees_one_moment(database: Database) -> None:
+    count = sa.select(sa.func.count()).select_from(person)
+    async with database.reading() as connection:
+        before = await connection.scalar(count)
+        async with database.transaction() as other:
+            await accounts.meet(other, NetworkName.BLUESKY, "did:plc:a", "a.test", START)
+        assert await connection.scalar(count) == before
+    async with database.reading() as connection:
+        assert await connection.scalar(count) != before
+
+
+async def test_what_was_taken_in_is_undone_even_when_only_the_commit_fails(database: Database) -> None:
+    undone: list[str] = []
+    async with database.transaction() as connection:
+        when_undone(connection, lambda: undone.append("committed"))
+        late = "CREATE TABLE late (person_id BIGINT REFERENCES person (id) DEFERRABLE INITIALLY DEFERRED)"
+        await connection.execute(sa.text(late))
+
+    async def point_to_nobody() -> None:
+        async with database.transaction() as connection:
+            when_undone(connection, lambda: undone.append("not committed"))
+            await connection.execute(sa.text("INSERT INTO late VALUES (999)"))
+
+    with pytest.raises(sa.exc.IntegrityError):
+        await point_to_nobody()
+    assert undone == ["not committed"]
+
+
+async def test_a_handle_that_changed_hands_names_both(database: Database) -> None:
+    async with database.transaction() as connection:
+        await accounts.meet(connection, NetworkName.BLUESKY, "did:plc:a", "a.test", START)
+        await accounts.meet(connection, NetworkName.BLUESKY, "did:plc:b", "a.test", START + 1)
+        assert [each.id for each in await accounts.by_handle(connection, "@a.test")] == ["did:plc:a", "did:plc:b"]

@@ -1,9 +1,14 @@
 """Promises are kept in order, once, and by one worker at a time."""
 
+import asyncio
+
+import sqlalchemy as sa
+
 from storage import deliveries
 from storage.database import Database
-from storage.deliveries import Promise
+from storage.deliveries import Lease, Promise
 from storage.records import Delivery, DeliveryKind, DeliveryState
+from storage.tables import delivery
 from tests.conftest import OwnClock
 
 ALICE = "say:did:plc:alice"
@@ -20,9 +25,13 @@ async def promise(database: Database, clock: OwnClock, *promises: Promise) -> in
         return await deliveries.promise(connection, promises, clock())
 
 
-async def lease(database: Database, clock: OwnClock, worker: str = "one", limit: int = 10) -> list[str]:
+async def leases(database: Database, clock: OwnClock, worker: str = "one", limit: int = 10) -> list[Lease]:
     async with database.transaction() as connection:
         return await deliveries.lease(connection, worker, clock(), LEASE, limit)
+
+
+async def lease(database: Database, clock: OwnClock, worker: str = "one", limit: int = 10) -> list[str]:
+    return [each.lane for each in await leases(database, clock, worker, limit)]
 
 
 async def take(database: Database, clock: OwnClock, lane: str = ALICE, limit: int = 10) -> list[Delivery]:
@@ -32,12 +41,13 @@ async def take(database: Database, clock: OwnClock, lane: str = ALICE, limit: in
 
 async def test_a_promise_is_taken_in_order_and_settled_once(database: Database, clock: OwnClock) -> None:
     assert await promise(database, clock, reply("a"), reply("b"), reply("c", BOB)) == 3
-    assert sorted(await lease(database, clock)) == [ALICE, BOB]
+    held = {each.lane: each for each in await leases(database, clock)}
+    assert sorted(held) == [ALICE, BOB]
     first, second = await take(database, clock)
     assert (first.key, second.key, first.attempts) == ("a", "b", 1)
     async with database.transaction() as connection:
         await deliveries.settle(connection, first, DeliveryState.DONE, clock(), result="at://1")
-        await deliveries.release(connection, ALICE, "one")
+        await deliveries.release(connection, held[ALICE])
     assert await lease(database, clock) == [ALICE]
     (again,) = await take(database, clock)
     assert (again.key, again.attempts) == ("b", 2)
@@ -56,6 +66,32 @@ async def test_a_leased_lane_is_nobody_elses_until_the_lease_ends(database: Data
     assert await lease(database, clock, "two") == [ALICE]
 
 
+async def test_a_lease_that_was_lost_stays_lost_though_its_worker_has_the_lane_again(
+    database: Database, clock: OwnClock
+) -> None:
+    await promise(database, clock, reply("a"))
+    (before,) = await leases(database, clock)
+    clock.pass_seconds(LEASE / 1000)
+    (after,) = await leases(database, clock)
+    async with database.transaction() as connection:
+        assert not await deliveries.renew(connection, before, clock() + LEASE)
+        await deliveries.release(connection, before)
+        assert await deliveries.renew(connection, after, clock() + LEASE)
+
+
+async def test_lanes_that_speak_and_lanes_that_ask_are_leased_apart(database: Database, clock: OwnClock) -> None:
+    await promise(database, clock, reply("a"), reply("b", "ask:did:plc:bob", due_at=clock() + 5))
+    async with database.reading() as connection:
+        assert await deliveries.next_due(connection) == clock()
+        assert await deliveries.next_due(connection, speaking=False) == clock() + 5
+    async with database.transaction() as connection:
+        (held,) = await deliveries.lease(connection, "one", clock() + 5, LEASE, 10, speaking=False)
+    assert held.lane == "ask:did:plc:bob"
+    assert await lease(database, clock) == [ALICE]
+    async with database.reading() as connection:  # both are worked on: they are free when their leases end
+        assert await deliveries.next_due(connection) == clock() + LEASE
+
+
 async def test_what_a_dead_worker_held_is_given_back_to_its_successor(database: Database, clock: OwnClock) -> None:
     await promise(database, clock, reply("a"), reply("b", BOB))
     await lease(database, clock, "one")
@@ -68,11 +104,11 @@ async def test_a_failing_lane_waits_even_when_something_new_is_promised_in_it(
     database: Database, clock: OwnClock
 ) -> None:
     await promise(database, clock, reply("a"))
-    await lease(database, clock)
+    (held,) = await leases(database, clock)
     (first,) = await take(database, clock)
     async with database.transaction() as connection:
         await deliveries.postpone(connection, [first], clock(), performed=True)
-        await deliveries.release(connection, ALICE, "one", not_before=clock() + 5_000, failed=True)
+        await deliveries.release(connection, held, not_before=clock() + 5_000, failed=True)
     await promise(database, clock, reply("b"))
     assert await lease(database, clock) == []
     clock.pass_seconds(5)
@@ -87,10 +123,31 @@ async def test_what_is_due_later_does_not_hold_up_what_is_due_now(database: Data
 
 
 async def test_a_cancelled_promise_is_not_performed(database: Database, clock: OwnClock) -> None:
-    from storage.tables import delivery
-
     await promise(database, clock, reply("a"), reply("b"))
     async with database.transaction() as connection:
         assert await deliveries.cancel(connection, clock(), delivery.c.key == "a") == 1
     await lease(database, clock)
     assert [each.key for each in await take(database, clock)] == ["b"]
+
+
+async def waits(database: Database) -> bool:
+    """Tell whether somebody waits for a lock; on SQLite whoever is second waits before it begins."""
+    if database.is_sqlite:
+        return True
+    async with database.reading() as connection:
+        waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(await connection.scalar(waiting))
+
+
+async def test_what_is_cancelled_at_the_moment_it_is_taken_is_not_performed(
+    database: Database, clock: OwnClock
+) -> None:
+    await promise(database, clock, reply("a"))
+    await lease(database, clock)
+    async with database.transaction() as connection:
+        assert await deliveries.cancel(connection, clock(), delivery.c.key == "a") == 1
+        taking = asyncio.create_task(take(database, clock))
+        async with asyncio.timeout(20):
+            while not await waits(database):  # noqa: ASYNC110  # the server has no event for it
+                await asyncio.sleep(0.005)
+    assert await taking == []

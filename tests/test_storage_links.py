@@ -135,3 +135,23 @@ def test_tids_grow_with_time_and_are_thirteen_letters() -> None:
     assert made == sorted(set(made))
     assert {len(each) for each in made} == {13}
     assert tid(0, clock=0) == "2222222222222"
+
+
+def test_long_lists_are_read_a_few_at_a_time() -> None:
+    sizes = [(1, 300_000), (2, 200_000), (3, 1), (4, 900_000), (5, 10)]
+    assert list(links._in_chunks(sizes)) == [[1, 2], [3], [4], [5]]
+
+
+async def test_a_long_list_is_added_to_and_replaced_as_a_short_one_is(database: Database) -> None:
+    who = await person(database, "a")
+    keys = np.arange(60_000, dtype=np.uint64)
+    async with database.transaction() as connection:
+        assert await links.add(connection, who, "archive:1", FOLLOWING, keys, START, replace=True) == Stored(
+            60_000, 60_000, 0
+        )
+        assert await links.add(connection, who, "archive:1", FOLLOWING, keys + 9, START, replace=False) == Stored(
+            60_009, 9, 0
+        )
+        assert await links.add(connection, who, "archive:1", FOLLOWING, keys[:5], START, replace=True) == Stored(
+            5, 0, 60_004
+        )

@@ -7,12 +7,14 @@ import time
 import zipfile
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from starlette.requests import Request
 
 from bot.config import Loaded, parse
 from bot.consents import Consents
@@ -23,10 +25,13 @@ from bot.sandbox.archive import follower_js, following_js
 from bot.sandbox.bluesky.people import BlueskyPerson
 from bot.sandbox.faults import Fault
 from bot.web.app import web
+from bot.web.connect import ConnectPages
+from bot.web.pages import Pages
 from bot.web.serving import Server
-from storage import codes, grants
+from storage import accounts, codes, grants
 from storage.codes import Purpose
 from storage.keys import new_token
+from storage.records import NetworkName
 from storage.tables import consent_grant, upload
 from tests.conftest import OwnClock
 from tests.flock import Flock, open_flock
@@ -323,7 +328,10 @@ async def test_a_confidential_client_is_described_and_its_cookies_keep_to_https(
             assert metadata["redirect_uris"] == [f"{home}/connect/bluesky/callback"]
             (public,) = (await flock.browser.get(f"{server.url}/jwks.json")).json()["keys"]
             assert "d" not in public
-            assert "set-cookie" not in (await flock.browser.get(server.url)).headers
+            front = await flock.browser.get(server.url)
+            assert "set-cookie" not in front.headers
+            assert front.headers["strict-transport-security"] == "max-age=31536000"
+            assert "strict-transport-security" not in (await flock.browser.get(flock.pages)).headers
             address = await link(flock, alice, "connect")
             form = await flock.browser.get(address.replace(flock.pages, server.url))
             assert "HttpOnly" in form.headers["set-cookie"]
@@ -339,3 +347,41 @@ async def test_the_pages_speak_the_language_of_their_reader(flock: Flock, alice:
         )
     page = await flock.browser.get(f"{flock.pages}/import/{token}", headers={"accept-language": "ja, en;q=0.5"})
     assert '<html lang="en" dir="ltr">' in page.text
+
+
+async def test_whether_it_lives_is_told_without_counting(flock: Flock) -> None:
+    async with flock.app.events.database.transaction() as connection:
+        await connection.execute(sa.text("ALTER TABLE message RENAME TO mislaid"))
+    assert (await flock.browser.get(f"{flock.pages}/healthz")).json() == {"status": "ok"}
+
+
+async def test_a_consent_whose_owner_is_forgotten_meanwhile_is_given_back(flock: Flock, alice: BlueskyPerson) -> None:
+    events, consents = flock.app.events, flock.app.consents
+    other = flock.mastodon.create_account("alice")
+    async with events.event("test", alice.did) as ctx:
+        person_id = ctx.person.id
+    url = await consents.begin(NetworkName.MASTODON, person_id, alice.did, flock.mastodon.domain)
+    back = dict(parse_qsl(urlsplit(await other.approve(url)).query))
+    granted_ = await consents.finish(NetworkName.MASTODON, back)
+    await asks(flock, alice, "forget me yes")
+    request = Request({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []})
+    answer = await ConnectPages(Pages(events, flock.pages), consents)._granted(request, granted_)
+    assert answer.status_code == 400
+    await flock.settle()
+    token = json.loads(granted_.secret)["access"]
+    whose = await flock.browser.get(
+        f"{flock.mastodon.url}/api/v1/accounts/verify_credentials", headers={"authorization": f"Bearer {token}"}
+    )
+    assert whose.status_code == 401
+
+
+async def test_a_consent_on_mastodon_names_its_account_as_a_mention_does(flock: Flock, alice: BlueskyPerson) -> None:
+    address = await link(flock, alice, "connect")
+    other = flock.mastodon.create_account("alice")
+    await flock.browser.get(
+        await other.approve(await begins(flock, address, network="mastodon", where=flock.mastodon.domain))
+    )
+    async with flock.app.events.database.reading() as connection:
+        account = await accounts.get(connection, other.actor)
+    assert account is not None
+    assert account.handle == f"@alice@{flock.mastodon.domain}"

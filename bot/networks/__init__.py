@@ -79,7 +79,7 @@ class FollowOrder:
     """One account to follow, or to cease to follow, on behalf of the grant's owner.
 
     `key` is the idempotency key (on Bluesky the TID that becomes the record's rkey). `uri` is, for an unfollow, what
-    the follow returned. With `again` an earlier attempt has an unknown outcome.
+    the follow returned. With `again` an earlier attempt was begun (see `Unavailable`) and has an unknown outcome.
     """
 
     key: str

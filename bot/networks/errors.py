@@ -27,11 +27,15 @@ class NetworkError(Exception):
 
 
 class Unavailable(NetworkError):
-    """The network cannot do it now; `retry_in` is in seconds, None when the network named no time."""
+    """The network cannot do it now; `retry_in` is in seconds, None when the network named no time.
+
+    `begun` is False where certainly nothing was asked for that would change anything, so that no outcome is unknown.
+    """
 
     def __init__(self, message: str, retry_in: float | None = None) -> None:
         super().__init__(message)
         self.retry_in = retry_in
+        self.begun = True
 
 
 class Refused(NetworkError):

@@ -1,6 +1,7 @@
 """Turn the HTML that fediverse servers send into the text its writer meant."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from typing import Final
@@ -18,6 +19,10 @@ _VOID: Final = frozenset(
 # Comments and declarations: no server means anything by them, and the parser trips over broken ones.
 _DECLARATION: Final = re.compile(r"<!--.*?(?:-->|$)|<[!?][^>]*(?:>|$)", re.DOTALL)
 _BLANKS: Final = re.compile(r"[ \t\n\r\f]+")
+_TAG: Final = re.compile(r"</?[a-z]", re.IGNORECASE)
+_BROKEN_TAG: Final = re.compile(r"""<(?=/?[a-z])(?!(?:[^<>"']|"[^"<]*"|'[^'<]*')*>)""", re.IGNORECASE)
+# The longest posts of servers that allow long ones hold some 10,000 characters; commands stand at the beginning.
+_MOST: Final = 20_000
 
 
 def html_to_text(html: str, mentions: Mapping[str, str] | None = None) -> str:
@@ -30,9 +35,15 @@ def html_to_text(html: str, mentions: Mapping[str, str] | None = None) -> str:
     'Hello & welcome\n\none\ntwo'
     """
     reader = _Reader(mentions or {})
-    reader.feed(_DECLARATION.sub("", html))
+    reader.feed(_whole_tags(_DECLARATION.sub("", html[:_MOST])))
     reader.close()
     return reader.result()
+
+
+def _whole_tags(html: str) -> str:
+    """Take tags that do not end for words, and leave out the last one: the parser would look for each one's end anew."""
+    broken = _TAG.search(html, html.rfind(">") + 1)
+    return _BROKEN_TAG.sub("&lt;", html if broken is None else html[: broken.start()])
 
 
 class _Link:
@@ -56,7 +67,9 @@ class _Reader(HTMLParser):
         self._breaks = 0
         self._space = False
         self._unseen: list[str] = []
+        self._unseen_tags: Counter[str] = Counter()
         self._invisible: list[bool] = []
+        self._hiding = 0
         self._preformatted = 0
         self._link: _Link | None = None
 
@@ -67,6 +80,7 @@ class _Reader(HTMLParser):
         if self._unseen or tag in _UNSEEN or "quote-inline" in names:
             if tag not in _VOID:
                 self._unseen.append(tag)
+                self._unseen_tags[tag] += 1
             return
         if tag == "br":
             self._end_line()
@@ -78,6 +92,7 @@ class _Reader(HTMLParser):
             self._preformatted += 1
         elif tag == "span":
             self._invisible.append("invisible" in names)
+            self._hiding += "invisible" in names
             if self._link is not None and names & {"invisible", "ellipsis"}:
                 self._link.shortened = True
         elif tag == "a":
@@ -88,14 +103,15 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if self._unseen:
-            if tag in self._unseen:
-                while self._unseen.pop() != tag:
-                    pass
+            closed = "" if self._unseen_tags[tag] else tag
+            while closed != tag:
+                closed = self._unseen.pop()
+                self._unseen_tags[closed] -= 1
             return
         if tag == "a":
             self._close_link()
         elif tag == "span" and self._invisible:
-            self._invisible.pop()
+            self._hiding -= self._invisible.pop()
         elif tag in _PARAGRAPHS:
             self._breaks = max(self._breaks, 2)
         elif tag in _LINES:
@@ -108,9 +124,9 @@ class _Reader(HTMLParser):
             return
         if self._link is not None:
             self._link.whole += data
-            if not any(self._invisible):
+            if not self._hiding:
                 self._link.seen += data
-        elif not any(self._invisible):
+        elif not self._hiding:
             self._write(data)
 
     def result(self) -> str:

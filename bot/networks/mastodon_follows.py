@@ -4,7 +4,8 @@ The server is one that a user named, so it is asked by the guarded client, by pl
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from bot.networks import FollowOrder, FollowOutcome, GrantInUse
@@ -56,16 +57,18 @@ class MastodonFollows:
         return done
 
     async def _follow(self, tokens: MastodonTokens, order: FollowOrder) -> FollowOutcome:
-        number = await self._resolve(tokens, order)
+        with _nothing_begun():
+            number = await self._resolve(tokens, order)
+            relation = None if number is None else await self._relationship(tokens, number)
         if number is None:
             return FollowOutcome("refused", reason=GONE)
-        relation = await self._relationship(tokens, number)
         if relation is None:
             self._ids.pop((tokens.base_url, order.actor), None)
             return FollowOutcome("refused", reason=GONE)
         if any(relation.get(name) for name in ("blocked_by", "blocking", "domain_blocking")):
             return FollowOutcome("refused", reason=BLOCKED)
-        # Our earlier attempt found it otherwise, or it would not have gone on: so it was ours that came through.
+        # An earlier attempt that was begun found it otherwise, or it would not have gone on: so it was ours that came
+        # through.
         ours = number if order.again else None
         if relation.get("following"):
             return FollowOutcome("done", ours) if ours else FollowOutcome("already")
@@ -125,12 +128,15 @@ class MastodonFollows:
     ) -> "GuardedResponse":
         """Ask the user's server; what ends the whole grant or may be better later is raised."""
         name = f"{allowance} of {tokens.actor}"
-        self._limits.check(name)
+        with _nothing_begun():
+            self._limits.check(name)
         headers = {"authorization": f"Bearer {tokens.access}"}
         response = await self._guard.request(method, f"{tokens.base_url}{path}", headers=headers, params=params)
         self._limits.remember(name, response.headers)
         if response.status == 429:
-            raise RateLimited(f"{tokens.server}: the rate limit is reached.", self._limits.retry_in(response.headers))
+            with _nothing_begun():
+                retry_in = self._limits.retry_in(response.headers)
+                raise RateLimited(f"{tokens.server}: the rate limit is reached.", retry_in)
         if response.status >= 500:
             raise Unavailable(f"{tokens.server} answered {response.status}.", response.retry_in())
         if response.status == 401:
@@ -138,6 +144,16 @@ class MastodonFollows:
         if response.status == 403 and _SCOPE_WORDS in response.content.decode(errors="replace"):
             raise Refused(GRANT_LOST, f"The consent on {tokens.server} does not cover this.")
         return response
+
+
+@contextmanager
+def _nothing_begun() -> Iterator[None]:
+    """Say of trouble met within that nobody was followed, nor ceased to be followed, by it."""
+    try:
+        yield
+    except Unavailable as error:
+        error.begun = False
+        raise
 
 
 def _is_number(text: str) -> bool:

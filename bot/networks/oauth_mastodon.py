@@ -76,6 +76,7 @@ class MastodonTokens(Kept):
     """A consent that was given; it never expires by itself.
 
     `actor` is the actor URI and identifies the account; `acct` is "alice@server", `account_id` the server's number.
+    `server` is the name that the server itself goes by, whatever was typed.
     """
 
     server: str
@@ -244,17 +245,19 @@ class MastodonOauth:
         if not response.ok:
             raise ConsentRefused(f"{app.server} does not say whose consent this is (it answered {response.status}).")
         account = response.json_object()
-        acct = f"{str(account.get('username', '')).partition('@')[0]}@{app.server}"
+        name = str(account.get("username", "")).partition("@")[0]
+        host = urlsplit(app.base_url).netloc.lower()
+        server = host if host == app.server or not await self._goes_by(app, name, host) else app.server
         actor = account.get("uri")
         if not isinstance(actor, str):  # before Mastodon 4.2 an account did not tell its URI
-            actor = await self._actor_of(app, acct)
-        if urlsplit(actor).netloc.lower() != urlsplit(app.base_url).netloc.lower():
+            actor = await self._actor_of(app, f"{name}@{server}")
+        if urlsplit(actor).netloc.lower() != host:
             raise ConsentRefused(f"{app.server} speaks for an account that lives on another server.")
         return MastodonTokens(
-            server=app.server,
+            server=server,
             base_url=app.base_url,
             actor=actor,
-            acct=acct,
+            acct=f"{name}@{server}",
             account_id=str(account.get("id", "")),
             access=access,
             scope=scope,
@@ -263,12 +266,21 @@ class MastodonOauth:
             revocation_endpoint=app.revocation_endpoint,
         )
 
-    async def _actor_of(self, app: MastodonApp, acct: str) -> str:
-        """Return the actor URI that WebFinger (RFC 7033) gives for one of the server's own accounts."""
+    async def _goes_by(self, app: MastodonApp, name: str, host: str) -> bool:
+        """Tell whether a server's accounts are named by the host that was typed: anybody can redirect to a server."""
+        subject = (await self._webfinger(app, f"{name}@{host}")).get("subject")
+        return isinstance(subject, str) and subject.lower() == f"acct:{name}@{app.server}".lower()
+
+    async def _webfinger(self, app: MastodonApp, acct: str) -> dict[str, Any]:
+        """Return what the server says of one of its own accounts (RFC 7033); nothing where it knows none."""
         url = f"{app.base_url}/.well-known/webfinger"
         response = await self._guard.request("GET", url, params={"resource": f"acct:{acct}"})
         _raise_unless_answered(response)
-        links = response.json_object().get("links") if response.ok else None
+        return response.json_object() if response.ok else {}
+
+    async def _actor_of(self, app: MastodonApp, acct: str) -> str:
+        """Return the actor URI that WebFinger gives for one of the server's own accounts."""
+        links = (await self._webfinger(app, acct)).get("links")
         for link in links if isinstance(links, list) else ():
             if isinstance(link, dict) and link.get("rel") == "self" and "json" in str(link.get("type")):
                 return str(link.get("href"))

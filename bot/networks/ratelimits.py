@@ -53,7 +53,8 @@ class AnnouncedLimits:
             return
         seconds = window.reset_at - self._clock() / 1000
         if seconds > 0:
-            raise Unavailable(f"The allowance for {name} is nearly used.", min(seconds, _LONGEST_SECONDS))
+            # Not by its name: that may be an account's.
+            raise Unavailable("An allowance that the server announced is nearly used.", min(seconds, _LONGEST_SECONDS))
 
     def retry_in(self, headers: Mapping[str, str]) -> float | None:
         """Return the seconds until a server that said 429 (or 503) may be asked again; None when it does not say."""

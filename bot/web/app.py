@@ -1,6 +1,6 @@
 """Put the pages together: routes, headers that every answer carries, and a reference for what goes wrong."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -39,6 +39,8 @@ _HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",
 }
+# Browsers keep to HTTPS for a year; nothing is said of other names under the same one.
+_ONLY_HTTPS: Final = {"strict-transport-security": "max-age=31536000"}
 
 
 def web(events: Events, consents: Consents, loaded: Loaded) -> Starlette:
@@ -46,6 +48,7 @@ def web(events: Events, consents: Consents, loaded: Loaded) -> Starlette:
     section = loaded.config.web
     pages = Pages(events, section.public_url or None)
     front = _Front(pages, consents)
+    headers = _HEADERS | (_ONLY_HTTPS if section.public_url.startswith("https://") else {})
     app = Starlette(
         routes=[
             Route("/", front.show),
@@ -57,7 +60,7 @@ def web(events: Events, consents: Consents, loaded: Loaded) -> Starlette:
             Route("/jwks.json", front.jwks),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ],
-        middleware=[Middleware(_Careful, crashed=front.crashed)],
+        middleware=[Middleware(_Careful, headers=headers, crashed=front.crashed)],
         exception_handlers={HTTPException: front.refused},
     )
     app.router.redirect_slashes = False
@@ -121,8 +124,14 @@ def _profile(network: NetworkName, handle: str) -> tuple[str, str]:
 class _Careful:
     """Put our headers on every answer, and answer when a page crashes."""
 
-    def __init__(self, app: ASGIApp, crashed: Callable[[Request, Exception], Awaitable[Response]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        headers: Mapping[str, str],
+        crashed: Callable[[Request, Exception], Awaitable[Response]],
+    ) -> None:
         self._app = app
+        self._headers = headers
         self._crashed = crashed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,7 +146,7 @@ class _Careful:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

@@ -14,7 +14,8 @@ from bot.networks.oauth_mastodon import CALLBACK_PATH as MASTODON_CALLBACK
 from bot.web.pages import USED, Closed, Opened, Pages
 from handlers import consents as handler
 from handlers.consents import Granted
-from handlers.names import plain_name
+from handlers.context import Context
+from handlers.names import NETWORKS, plain_name
 from handlers.texts import N_, Texts
 from storage import accounts, grants
 from storage.codes import Purpose
@@ -112,14 +113,28 @@ class ConnectPages:
         """Hand the consent to the handler; the page shows what goes out by DM as well."""
         asking = await self._asking(granted)
         texts = self._pages.texts(request)
-        if asking is None:  # forgotten while away; the consent is not kept, and ends with its tokens unknown to all
+        if asking is None:  # forgotten while away
+            await self._give_back(granted)
             return self._not_connected(request, texts, handler.problem(texts, "consent_unknown"), 400)
-        async with self._pages.events.event(f"consent:{new_token()}", asking.id) as ctx:
-            answer = await handler.granted(ctx, granted)
-            ctx.say(answer)
-            texts = ctx.texts
-        title = texts.text(N_("Connected")) if granted.may_follow else texts.text(N_("Not connected"))
-        return self._pages.message(request, texts, title, answer)
+
+        async def take(ctx: Context) -> tuple[handler.Taken, Texts]:
+            taken = await handler.granted(ctx, granted)
+            ctx.say(taken.text)
+            return taken, ctx.texts
+
+        taken, texts = await self._pages.events.decide(f"consent:{new_token()}", asking.id, take)
+        title = texts.text(N_("Connected")) if taken.kept else texts.text(N_("Not connected"))
+        return self._pages.message(request, texts, title, taken.text)
+
+    async def _give_back(self, granted: Granted) -> None:
+        """End a consent that nobody is there for; Mastodon may have given its account's own token again: it lives on."""
+        events = self._pages.events
+        async with events.database.transaction() as connection:
+            others = await grants.of_account(connection, granted.actor)
+            if others is None or granted.network is NetworkName.BLUESKY:
+                secret = events.world.keys.encrypt(granted.secret)
+                await handler.give_back(connection, granted.network, secret, events.clock())
+        events.on_promise()
 
     async def _asking(self, granted: Granted) -> Account | None:
         """Return the account that asked for the consent, or another one of its person's."""
@@ -144,11 +159,12 @@ class ConnectPages:
         bluesky = self._consents.atproto is not None
         values = {
             "problem": problem,
+            "owner": plain_name(opened.account),
             "typed": typed,
             "bluesky": bluesky,
             "connected": [plain_name(each) for each in own if each.id in given],
             "waiting": [
-                (each.id, plain_name(each), handler.NAMES[each.network])
+                (each.id, plain_name(each), NETWORKS[each.network])
                 for each in own
                 if each.id not in given and (bluesky or each.network is not NetworkName.BLUESKY)
             ],

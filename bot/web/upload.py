@@ -13,10 +13,11 @@ from starlette.routing import Route
 
 from bot.web.pages import USED, Closed, Opened, Pages
 from handlers import imports
-from handlers.archive import ArchiveError, Lists, read_archive
+from handlers.archive import ArchiveError, read_archive
+from handlers.context import Context
 from handlers.texts import N_
 from storage.codes import Purpose
-from storage.keys import new_token
+from storage.keys import Keys, new_token
 
 # X splits a list into parts of some ten thousand entries; the largest accounts' lists have a few hundred parts.
 _MOST_FILES: Final = 500
@@ -40,6 +41,8 @@ class UploadPages:
     def __init__(self, pages: Pages, *, most_bytes: int) -> None:
         self._pages = pages
         self._most_bytes = most_bytes
+        # One at a time: a list that is not as X writes it takes up to thirty times its size in memory while it is read.
+        self._reading = asyncio.Semaphore(1)
 
     def routes(self) -> list[Route]:
         """Return the routes of the page."""
@@ -75,20 +78,24 @@ class UploadPages:
             if not files:
                 return self._form(request, opened, text(_NO_FILES), status=400)
             try:
-                lists = await asyncio.to_thread(_read, files)
+                async with self._reading:
+                    given = await asyncio.to_thread(_read, files, self._pages.events.world.keys)
             except ArchiveError as error:
                 return self._form(request, opened, text(error.message, **error.values), status=422)
-        return await self._decide(request, opened, lists)
+        return await self._decide(request, opened, given)
 
-    async def _decide(self, request: Request, opened: Opened, lists: Lists) -> Response:
+    async def _decide(self, request: Request, opened: Opened, given: imports.Keyed) -> Response:
         """Hand the lists to the handler; the page shows what goes out by DM as well."""
-        events = self._pages.events
-        answer: str | None = None
-        async with events.event(f"upload:{new_token()}", opened.account.id) as ctx:
+
+        async def take(ctx: Context) -> str | None:
             ctx.texts = opened.texts
-            if await self._pages.spend(ctx.connection, opened, Purpose.IMPORT):
-                answer = await imports.received(ctx, lists)
-                ctx.say(answer)
+            if not await self._pages.spend(ctx.connection, opened, Purpose.IMPORT):
+                return None
+            answer = await imports.received(ctx, given)
+            ctx.say(answer)
+            return answer
+
+        answer = await self._pages.events.decide(f"upload:{new_token()}", opened.account.id, take)
         if answer is None:
             return self._pages.closed(request, Closed(USED))
         texts = opened.texts
@@ -136,5 +143,5 @@ class _closing:  # noqa: N801  # a context manager reads as a verb
             await self._form.close()
 
 
-def _read(files: list[UploadFile]) -> Lists:
-    return read_archive((each.filename or "", each.file.read()) for each in files)
+def _read(files: list[UploadFile], keys: Keys) -> imports.Keyed:
+    return imports.keyed(keys, read_archive((each.filename or "", each.file.read()) for each in files))

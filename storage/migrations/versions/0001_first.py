@@ -31,10 +31,12 @@ def upgrade() -> None:
         sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("next_at", sa.BigInteger(), nullable=True),
         sa.Column("leased_by", sa.String(length=64), nullable=True),
+        sa.Column("lease", sa.String(length=16), nullable=True),
         sa.Column("leased_until", sa.BigInteger(), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_lane"),
     )
+    op.create_index("ix_lane_leased_until", "lane", ["leased_until"], unique=False)
     op.create_index("ix_lane_next_at", "lane", ["next_at"], unique=False)
     op.create_table(
         "mastodon_app",
