@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from bot.sandbox.archive import following_js
+from storage import grants
 from tests.conftest import OwnClock
 from tests.flock import Flock, open_flock
 from tests.test_journey import Traveller, new_person, one_time_link
@@ -81,12 +82,12 @@ async def test_a_cookie_made_of_another_secret_of_ours_opens_nothing(flock: Floc
 
 
 @pytest.mark.parametrize("network", ["bluesky", "mastodon"])
-async def test_who_consents_by_somebody_elses_link_hears_of_it(flock: Flock, network: str) -> None:
+async def test_who_consents_by_somebody_elses_link_is_not_acted_for(flock: Flock, network: str) -> None:
     mallory = Traveller(flock, new_person(flock, "mastodon", "mallory"), "mallory_on_x")
     alice = Traveller(flock, new_person(flock, network, "alice"), "alice_on_x")
     await alice.write("hello")
     passed_on = await mallory.write("connect")
     await alice.consent(passed_on)  # she opens what Mallory passed on to her, and consents
-    told = alice.read() or alice.person.received_dms(alice.bot)[-1].text  # type: ignore[arg-type]  # her own bot
-    assert "@mallory" in told
-    assert "disconnect" in told
+    assert "send me link" in mallory.read()
+    async with flock.app.events.database.reading() as connection:
+        assert await grants.of_account(connection, alice.person.actor) is None
