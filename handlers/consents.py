@@ -213,8 +213,8 @@ async def granted(ctx: Context, granted: Granted) -> Taken:
         if await _access_of(ctx, account.id) != json.loads(granted.secret).get("access"):
             await _promise_revoke(ctx, account, ctx.world.keys.encrypt(granted.secret))
         return Taken(
-            False,
-            ctx.text(
+            kept=False,
+            text=ctx.text(
                 "{account} has spoken to me already, as a person of its own, so I do not take its consent from here. If "
                 "both accounts are yours, join them first: send me link from here, and the code that I answer from "
                 "there. Then: connect",
@@ -224,8 +224,8 @@ async def granted(ctx: Context, granted: Granted) -> Taken:
     if not granted.may_follow:
         await _promise_revoke(ctx, account, ctx.world.keys.encrypt(granted.secret))
         return Taken(
-            False,
-            ctx.text(
+            kept=False,
+            text=ctx.text(
                 "You allowed me less than I need for {account}: the right to follow is missing, so I gave the rest back. "
                 "To try again, send me connect and leave the box for follows ticked.",
                 account=name,
@@ -248,7 +248,7 @@ async def granted(ctx: Context, granted: Granted) -> Taken:
         lines.append(ctx.text("You did not allow me to unfollow, so undo will not work there. connect asks again."))
     what_now = await follows.consented(ctx)
     lines.append(what_now or ctx.text("I follow only when you say so (follow, auto on). To end it: disconnect."))
-    return Taken(True, "\n".join(lines))
+    return Taken(kept=True, text="\n".join(lines))
 
 
 async def _access_of(ctx: Context, account_id: str) -> str | None:
