@@ -30,7 +30,7 @@ demo: setup ## Watch the whole of Reflock work, on networks that live on this ma
 	$(BIN)/reflock demo
 
 test: setup ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: lint types imports test ## Lint, types, import rules, tests
 
