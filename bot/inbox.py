@@ -15,8 +15,8 @@ from handlers.etiquette import cap_reached, hush
 from handlers.routing import Router
 from handlers.texts import N_
 from storage import accounts, messages
-from storage.database import patiently
-from storage.keys import new_code
+from storage.database import is_trouble, patiently
+from storage.keys import LostSecretError, new_code
 from storage.messages import Failed
 from storage.records import Account, MessageState
 
@@ -62,7 +62,9 @@ class Inbox:
     async def _decide(self, incoming: Incoming, handle: Callable[[], Awaitable[bool]]) -> bool:
         try:
             return await patiently(handle)
-        except Exception as error:  # noqa: BLE001  # whatever a handler trips over, the message must not be lost
+        except Exception as error:
+            if is_trouble(error):
+                raise  # it is not the message's fault, which is heard again when the database is well
             reference = new_code("RF")
             _log.exception("handler crashed", reference=reference, network=incoming.network, error=type(error).__name__)
             await self._keep(incoming, reference)
@@ -96,10 +98,13 @@ class Inbox:
         return True
 
     async def retry(self, failed: Failed) -> bool:
-        """Decide a message anew whose handler crashed; False when it is no longer kept."""
+        """Decide a message anew whose handler crashed; False when it is no longer kept, or its key is gone."""
         if failed.secret is None:
             return False
-        incoming = msgspec.json.decode(self._events.world.keys.decrypt(failed.secret), type=Incoming)
+        try:
+            incoming = msgspec.json.decode(self._events.world.keys.decrypt(failed.secret), type=Incoming)
+        except LostSecretError:
+            return False
 
         async def anew() -> bool:
             async with self._events.database.transaction() as connection:
@@ -111,7 +116,9 @@ class Inbox:
         return decided
 
     async def _keep(self, incoming: Incoming, reference: str) -> None:
-        secret = self._events.world.keys.encrypt(msgspec.json.encode(asdict(incoming)).decode())
+        text = incoming.text.encode("utf-8", "replace").decode()  # JSON may smuggle in halves of characters
+        kept = asdict(replace(incoming, text=text))
+        secret = self._events.world.keys.encrypt(msgspec.json.encode(kept).decode())
         async with self._events.database.transaction() as connection:
             await self._remember(connection, incoming)
             message_id = _message_id(incoming)

@@ -274,6 +274,23 @@ async def _alone_in_file(url: URL) -> AsyncIterator[None]:
         yield
 
 
+# BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (sqlite.org/rescode.html), without their extended parts.
+_SQLITE_TROUBLE: Final = frozenset({5, 6, 8, 10, 13, 14})
+# Connection, resources, an operator, the system (PostgreSQL's appendix on error codes).
+_POSTGRES_TROUBLE: Final = frozenset({"08", "53", "57", "58"})
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Tell whether the database itself is in trouble, whatever was asked of it: full, locked, read-only, out of reach."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return True
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return error.connection_invalidated or (code or 0) & 0xFF in _SQLITE_TROUBLE or state[:2] in _POSTGRES_TROUBLE
+
+
 async def next_number(connection: AsyncConnection, name: str) -> int:
     """Give out the next number of a sequence; its row stays locked until the commit, so numbers follow the commits."""
     from storage.tables import sequence

@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from bot.inbox import Inbox
 from handlers.commands import router
 from handlers.routing import Router, command
 from storage import messages
+from storage.database import Database
 from storage.records import NetworkName
 from storage.tables import message, person
 from tests.conftest import OwnClock
@@ -157,3 +160,41 @@ async def test_other_bots_are_not_answered(flock: Flock) -> None:
         (kept,) = await connection.execute(sa.select(message.c.id, message.c.account_id, message.c.thread_key))
     assert kept.id.startswith("~")
     assert (kept.account_id, kept.thread_key) == ("", "")
+
+
+async def let_write(database: Database, switch: str) -> None:
+    async with database._writer.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver._execute(driver._conn.execute, f"PRAGMA query_only={'OFF' if switch == 'ON' else 'ON'}")
+
+
+async def test_while_the_database_is_in_trouble_messages_wait_and_are_not_called_failures(
+    tmp_path: Path, clock: OwnClock
+) -> None:
+    async with open_flock(f"sqlite:///{tmp_path / 'reflock.sqlite3'}", clock) as flock:
+        alice = flock.bluesky.create_account("alice.test")
+        alice.dm(flock.bluesky_bot, "status")
+        database = flock.app.events.database
+        await let_write(database, "OFF")
+        with pytest.raises(DBAPIError):
+            await flock.app.inboxes[NetworkName.BLUESKY].turn()
+        await let_write(database, "ON")
+        await flock.settle()
+        (answer,) = alice.received_dms(flock.bluesky_bot)
+        assert "RF-" not in answer.text
+        async with database.reading() as connection:
+            assert await messages.failed(connection) == []
+
+
+async def test_a_failed_message_with_half_a_character_is_kept_too(flock: Flock) -> None:
+    network = flock.app.networks[NetworkName.BLUESKY]
+    broken = Inbox(flock.app.events, broken_router(), network)
+    alice = flock.bluesky.create_account("alice.test")
+    alice.dm(flock.bluesky_bot, "help")
+    (heard,) = (await network.hear(None)).messages
+    halved = replace(heard, text="help \ud83d")
+    await broken._decide(halved, lambda: broken.handle(halved))
+    async with flock.app.events.database.reading() as connection:
+        (failed,) = await messages.failed(connection)
+    assert failed.secret is not None
