@@ -221,7 +221,11 @@ class Revoking(Performer):
         """Revoke; a grant that has ended already is fine."""
         (delivery,) = due
         network: Network = self._events.networks[_network_of(delivery)]
-        await network.revoke(self._events.world.keys.decrypt(json.loads(delivery.payload)["secret"].encode()))
+        try:
+            secret = self._events.world.keys.decrypt(json.loads(delivery.payload)["secret"].encode())
+        except LostSecretError as error:
+            raise Refused(GRANT_LOST, str(error)) from None
+        await network.revoke(secret)
 
         async def settle(connection: "AsyncConnection") -> None:
             await deliveries.settle(connection, delivery, DeliveryState.DONE, self._events.clock())

@@ -307,7 +307,8 @@ async def _proved(ctx: Context, claimed: Claim, secret: str, post: LookedUp) -> 
         ctx.world.keys,
         claimed,
         x_id=post.author_id,
-        x_handle=post.author_handle,
+        # Some early handles are longer than X allows now, and than we can match: then the claim keeps its own.
+        x_handle=post.author_handle if _X_HANDLE.fullmatch(post.author_handle) else claimed.x_handle,
         evidence=Evidence.POST,
         now=ctx.now,
     )

@@ -66,7 +66,9 @@ class Keys:
         return self._first_half(blocks.tobytes())
 
     def of_handles(self, handles: Sequence[str]) -> Keys64:
-        """Return the pseudonyms of X handles (at most 15 characters, any case), in their order."""
+        """Return the pseudonyms of X handles (1 to 15 ASCII letters, digits and underscores, any case), in their order."""
+        if any(not 0 < len(handle) <= 15 or not handle.isascii() for handle in handles):
+            raise ValueError("An X handle has 1 to 15 ASCII characters.")  # a longer one would shift all that follow
         blocks = b"".join(handle.lower().encode().ljust(15, b"\0") + bytes([_HANDLE_DOMAIN]) for handle in handles)
         return self._first_half(blocks)
 

@@ -146,6 +146,13 @@ async def test_a_renamed_account_is_the_same_account(stage: Scene) -> None:
     assert (again.id, again.x_handle) == (first.id, "newer_alice")
 
 
+async def test_a_renamed_account_whose_new_handle_is_too_long_to_match_keeps_its_own(stage: Scene) -> None:
+    await stage.uploads(ALICE, 42, "old_alice")
+    post = await stage.posts(ALICE, "old_alice")
+    assert "Proved: @old_alice" in await stage.looks_up(ALICE, LookedUp("an_early_and_long_one", 42, post))
+    assert (await stage.claim_of(ALICE)).x_handle == "old_alice"
+
+
 async def test_an_archive_counts_less_than_a_post_and_only_for_what_was_claimed(stage: Scene) -> None:
     await stage.sends(ALICE, "hello")
     assert "by hand" in await stage.uploads(ALICE, 42, "Old_Alice")
