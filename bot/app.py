@@ -88,13 +88,13 @@ async def open_database(loaded: Loaded) -> AsyncIterator[Database]:
 async def open_app(loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = True) -> AsyncIterator[App]:
     """Put a Reflock together and log in; ConfigError, DatabaseError, BadKeyError or NetworkError when it cannot run.
 
-    An empty database is prepared; one of another revision is refused. What only decides and promises needs no network,
+    With `log_in` an empty database is prepared; one of another revision is always refused. What only decides and promises needs no network,
     and works without a log-in while they are down.
     """
     keys = make_keys(loaded)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(loaded))
-        if await database.is_empty():
+        if log_in and await database.is_empty():
             await database.upgrade()
         await database.check_version()
         async with database.transaction() as connection:

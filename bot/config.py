@@ -17,8 +17,15 @@ from handlers.context import Settings
 from storage.budgets import Allowance
 from storage.records import NetworkName
 
+_SQLITE: Final = "sqlite:///"
 _HOUR: Final = 3_600_000
 _DAY: Final = 86_400_000
+
+
+_LOST_KEY: Final = (
+    "{name} is not set. A new installation makes it with: reflock init. To see what one looks like beside files that "
+    "exist: reflock init --directory new"
+)
 
 
 class ConfigError(Exception):
@@ -64,8 +71,9 @@ class DatabaseSection(_Section):
 
     url: str = Field(
         "sqlite:///var/reflock.sqlite3",
-        description="SQLite in one file, or postgresql://user@host/name. A URL with a password belongs into the "
-        "environment instead: REFLOCK_DATABASE_URL.",
+        description="SQLite in one file (a relative path is seen from this file's folder), or "
+        "postgresql://user@host/name. A URL with a password belongs into the environment instead: "
+        "REFLOCK_DATABASE_URL.",
     )
 
 
@@ -262,11 +270,17 @@ class Loaded(BaseModel):
 
     config: Config
     secrets: Secrets
+    folder: Path = Path()
 
     @property
     def database_url(self) -> str:
-        """Return the database's URL; the one in the environment wins, because it may hold a password."""
-        return self.secrets.database_url.get_secret_value() or self.config.database.url
+        """Return the database's URL; the one in the environment wins, because it may hold a password.
+
+        A relative path of SQLite is seen from the folder of config.toml, so that every command means the same file.
+        """
+        url = self.secrets.database_url.get_secret_value() or self.config.database.url
+        path = url.removeprefix(_SQLITE)
+        return url if path in (url, "") or path.startswith("/") else f"{_SQLITE}{self.folder.absolute() / path}"
 
     def networks(self) -> tuple[NetworkName, ...]:
         """Return the networks that are switched on."""
@@ -302,10 +316,8 @@ class Loaded(BaseModel):
                 mastodon.enabled and not secrets.mastodon_access_token.get_secret_value(),
                 "REFLOCK_MASTODON_ACCESS_TOKEN is not set. Create an application in the bot account's settings.",
             ),
-            (
-                not secrets.pseudonym_key.get_secret_value() or not secrets.grant_keys.get_secret_value(),
-                "REFLOCK_PSEUDONYM_KEY or REFLOCK_GRANT_KEYS is not set. Make them once with: reflock init",
-            ),
+            (not secrets.pseudonym_key.get_secret_value(), _LOST_KEY.format(name="REFLOCK_PSEUDONYM_KEY")),
+            (not secrets.grant_keys.get_secret_value(), _LOST_KEY.format(name="REFLOCK_GRANT_KEYS")),
         ]
 
     def allowances(self, network: NetworkName) -> tuple[Allowance, ...]:
@@ -371,7 +383,9 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Loaded:
         raise ConfigError(
             f"{path.parent / '.env'} cannot be read: {type(error).__name__}. Is it a UTF-8 text?"
         ) from None
-    return Loaded(config=parse(table, str(path)), secrets=_secrets({**beside, **(environment or os.environ)}))
+    return Loaded(
+        config=parse(table, str(path)), secrets=_secrets({**beside, **(environment or os.environ)}), folder=path.parent
+    )
 
 
 def parse(table: Mapping[str, Any], source: str) -> Config:

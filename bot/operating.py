@@ -35,7 +35,10 @@ async def rotate_keys(loaded: Loaded) -> None:
         await database.check_version()
         async with database.transaction() as connection:
             rotated = await rotate(connection, keys)
-    click.echo(f"{rotated} secrets encrypted anew. Keys that only encrypted older ones can be removed now.")
+    if rotated:
+        click.echo(f"{rotated} secrets encrypted anew. Keys that only encrypted older ones can be removed now.")
+    else:
+        click.echo(f"0 secrets are stored in {database.url.render_as_string(hide_password=True)}: nothing was done.")
 
 
 async def decide_claim(loaded: Loaded, claim_id: int, right: bool) -> None:  # a flag of the command line

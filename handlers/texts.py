@@ -45,11 +45,11 @@ class Texts:
         """Write a moment (epoch milliseconds), in UTC, as the language does."""
         from datetime import UTC, datetime
 
-        from babel.dates import format_datetime
+        from babel.dates import format_date, format_time
 
-        return (
-            format_datetime(datetime.fromtimestamp(milliseconds / 1000, UTC), "medium", locale=self.language) + " UTC"
-        )
+        moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+        day, time = format_date(moment, locale=self.language), format_time(moment, "short", locale=self.language)
+        return f"{day}, {time} UTC"
 
     def span(self, milliseconds: float) -> str:
         """Write a length of time in its largest fitting unit."""

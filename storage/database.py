@@ -172,9 +172,10 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
     folder = Path(url.database).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        Path(url.database).touch(mode=0o600)  # made by us for nobody else to read; one that exists keeps its mode
     except OSError as error:
         raise DatabaseError(
-            f"The folder of the database, {folder}, cannot be made: {error.strerror}. Is [database] url right?"
+            f"The database cannot be made in {folder}: {error.strerror}. Is [database] url right?"
         ) from None
     # One writer: SQLite has one write lock, and to queue for it here beats to poll for it there.
     engine = create_async_engine(

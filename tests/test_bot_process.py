@@ -88,7 +88,7 @@ async def test_the_operators_commands_answer_on_an_empty_installation(tmp_path: 
         ("db", "upgrade"): "up to date",
         ("stats",): '"people": 0',
         ("review",): "Nothing waits",
-        ("db", "rotate"): "0 secrets",
+        ("db", "rotate"): "nothing was done",
     }.items():
         process = await start(config, *command)
         said, error = await asyncio.wait_for(process.communicate(), 60)
@@ -119,3 +119,19 @@ async def test_the_operator_can_forget_somebody_while_the_networks_are_down(tmp_
         assert await accounts.get(connection, "did:plc:alice") is None
         assert await accounts.get(connection, "did:plc:other") is not None
     await database.close()
+
+
+async def test_a_relative_database_is_the_same_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_configuration(tmp_path, "http://127.0.0.1:9")
+    config.write_text(config.read_text().replace(f"sqlite:///{tmp_path}/", "sqlite:///var/"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    process = await start(config, "db", "upgrade")
+    _, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, error.decode()
+    database = tmp_path / "var" / "reflock.sqlite3"
+    assert database.stat().st_mode & 0o777 == 0o600
+    assert list(elsewhere.iterdir()) == []

@@ -291,7 +291,9 @@ async def test_who_is_silenced_keeps_the_language(stage: Stage) -> None:
 
 
 def test_there_is_a_message_for_every_command() -> None:
-    assert list(MESSAGES) == [each.name for each in router.commands]
+    assert list(MESSAGES) == [each.name for each in router.commands], (
+        "MESSAGES in this file needs an English and a French message for every command, in the order of help."
+    )
     for name, words in MESSAGES.items():
         found = [router.find(each.split()[0]) or router.find(" ".join(each.split()[:2])) for each in words]
         assert [each.name for each in found if each] == [name, name]
