@@ -58,7 +58,7 @@ def init(directory: Path) -> None:
     help="A real X archive (zip or following.js) for the leading part; it does not leave this machine.",
 )
 @click.option("--database-url", help="Play it on this (empty) database instead of SQLite in a temporary folder.")
-@click.option("--people", default=240, show_default=True, type=click.IntRange(12, 2000), help="How many people play.")
+@click.option("--people", default=200, show_default=True, type=click.IntRange(12, 2000), help="How many people play.")
 def demo(*, once: bool, json_output: bool, archive: Path | None, database_url: str | None, people: int) -> None:
     """Watch the whole of Reflock work on networks that live on this machine only."""
     from bot.sandbox.demo import run_demo

@@ -25,7 +25,7 @@ def run_demo(
     json_output: bool,
     archive: Path | None,
     database_url: str | None,
-    people: int = 240,
+    people: int = 200,
     seed: int = 7,
 ) -> int:
     """Play the demo; return the exit code: 0 when every step of the story came true, 1 when one did not, 2 for bad input.
