@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote, urlsplit
 
-from handlers import contests, follows
+from handlers import contests, follows, one_time
 from handlers.context import Context
 from handlers.names import NETWORKS, plain_name
 from handlers.routing import Answer, command
 from handlers.texts import N_, Texts
 from handlers.words import Rest
-from storage import accounts, codes, deliveries, grants, questions
+from storage import accounts, deliveries, grants, questions
 from storage.codes import Purpose
 from storage.deliveries import Promise
 from storage.keys import LostSecretError, new_token
@@ -123,20 +123,7 @@ async def connect(ctx: Context, server_or_handle: Rest | None = None) -> str:
 
 async def link_for(ctx: Context) -> str | None:
     """Make a fresh one-time link to the consent page; None where Reflock has no web address."""
-    if ctx.settings.public_url is None:
-        return None
-    token = new_token()
-    await codes.issue(
-        ctx.connection,
-        ctx.world.keys,
-        token,
-        Purpose.CONNECT,
-        person_id=ctx.person.id,
-        account_id=ctx.account.id,
-        now=ctx.now,
-        lifetime=ctx.settings.link_lifetime,
-    )
-    return f"{ctx.settings.public_url}/connect/{token}"
+    return await one_time.link(ctx, Purpose.CONNECT)
 
 
 async def begun(ctx: Context, url: str) -> str:

@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from handlers import one_time
 from handlers.archive import Ids, Lists
 from handlers.claims import ArchiveMismatch, evidence_from_archive
 from handlers.contacts import line, not_open_yet
@@ -13,9 +14,9 @@ from handlers.matching import Contact, contacts
 from handlers.routing import command
 from handlers.texts import N_
 from handlers.words import XHandle
-from storage import accounts, arrivals, claims, codes, decisions, grants, links
+from storage import accounts, arrivals, claims, decisions, grants, links
 from storage.codes import Purpose
-from storage.keys import Keys, Keys64, new_token
+from storage.keys import Keys, Keys64
 from storage.links import TYPED, Stored
 from storage.records import Cadence, Choice, Direction, Discoverable
 
@@ -67,20 +68,7 @@ async def import_(ctx: Context, *handles: XHandle) -> str | None:
 
 async def link_for(ctx: Context) -> str | None:
     """Make a fresh one-time link to the upload page; None where Reflock has no web address."""
-    if ctx.settings.public_url is None:
-        return None
-    token = new_token()
-    await codes.issue(
-        ctx.connection,
-        ctx.world.keys,
-        token,
-        Purpose.IMPORT,
-        person_id=ctx.person.id,
-        account_id=ctx.account.id,
-        now=ctx.now,
-        lifetime=ctx.settings.link_lifetime,
-    )
-    return f"{ctx.settings.public_url}/import/{token}"
+    return await one_time.link(ctx, Purpose.IMPORT)
 
 
 async def _typed(ctx: Context, handles: list[XHandle]) -> str:
