@@ -47,8 +47,8 @@ imports: setup
 texts: setup ## Take new messages into the catalogues
 	@mkdir -p $(dir $(MESSAGES))
 	$(BIN)/pybabel --quiet extract -F babel.cfg --no-default-keywords -k "text plural:1,2 N_" --add-location=file \
-		--sort-by-file --project=Reflock --copyright-holder="Reflock contributors" -o $(MESSAGES) handlers bot
-	$(BIN)/pybabel update -i $(MESSAGES) -d $(LOCALES) -D reflock --ignore-obsolete --ignore-pot-creation-date --no-fuzzy-matching
+		--sort-by-file --no-wrap --project=Reflock --copyright-holder="Reflock contributors" -o $(MESSAGES) handlers bot
+	$(BIN)/pybabel update --no-wrap -i $(MESSAGES) -d $(LOCALES) -D reflock --ignore-obsolete --ignore-pot-creation-date --no-fuzzy-matching
 
 lock: ## Choose exact versions anew (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv. Install it, or name it: make lock UV=/path/to/uv"; exit 1; }

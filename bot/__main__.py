@@ -39,7 +39,7 @@ def run(config_path: Path) -> None:
     _in_loop(config_path, run_app, complete=True)
 
 
-@main.command()
+@main.command(short_help="Write a config.toml to fill in, and a .env with fresh keys.")
 @click.option("--directory", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where to write.")
 def init(directory: Path) -> None:
     """Write a config.toml to fill in, and a .env with fresh keys; existing files are left alone."""
@@ -49,7 +49,7 @@ def init(directory: Path) -> None:
         click.echo(line)
 
 
-@main.command()
+@main.command(short_help="Watch Reflock work, on networks of this machine only.")
 @click.option("--once", is_flag=True, help="End with the story instead of leaving the networks up.")
 @click.option("--json", "json_output", is_flag=True, help="Print the figures as one JSON object, as the last line.")
 @click.option(
@@ -89,7 +89,7 @@ def rotate(config_path: Path) -> None:
     _in_loop(config_path, rotate_keys)
 
 
-@main.command()
+@main.command(short_help="List what waits for an operator; decide a claim.")
 @click.argument("claim_id", type=int, required=False)
 @click.option("--for", "decision", flag_value="for", help="The claim is right: it gets an operator's evidence.")
 @click.option("--against", "decision", flag_value="against", help="The claim is wrong: it is withdrawn.")
@@ -118,7 +118,7 @@ def stats(config_path: Path) -> None:
     _in_loop(config_path, print_stats)
 
 
-@main.command()
+@main.command(short_help="Print as JSON all that is held about a person.")
 @click.argument("account")
 @_config_option
 def export(config_path: Path, account: str) -> None:
@@ -128,7 +128,7 @@ def export(config_path: Path, account: str) -> None:
     _in_loop(config_path, export_person, account)
 
 
-@main.command()
+@main.command(short_help="Forget a person, and revoke their grants.")
 @click.argument("account")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_config_option
@@ -136,15 +136,13 @@ def forget(config_path: Path, account: str, *, yes: bool) -> None:
     """Forget the person with this ACCOUNT (a DID, an actor URI or a handle), and revoke their grants."""
     from bot.operating import forget_person
 
-    if not yes:
-        click.confirm(f"Forget everything about {account}? This cannot be undone.", abort=True)
-    _in_loop(config_path, forget_person, account, complete=True)
+    _in_loop(config_path, forget_person, account, not yes, complete=True)
 
 
 def _in_loop(
     config_path: Path, action: Callable[..., Coroutine[Any, Any, None]], *arguments: object, complete: bool = False
 ) -> None:
-    """Load the configuration and run an action; what an operator can mend ends in one line and exit code 2."""
+    """Load the configuration and run an action; what an operator can mend ends in a line each and exit code 2."""
     import asyncio
 
     from bot.config import ConfigError, load
@@ -160,7 +158,8 @@ def _in_loop(
         set_up_logs(loaded.config.log)
         asyncio.run(action(loaded, *arguments))
     except (ConfigError, DatabaseError, BadKeyError, NetworkError) as error:
-        click.echo(f"reflock: {error}", err=True)
+        for line in str(error).splitlines():
+            click.echo(f"reflock: {line}", err=True)
         sys.exit(_EXIT_CONFIGURATION)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -88,8 +88,8 @@ async def open_database(loaded: Loaded) -> AsyncIterator[Database]:
 async def open_app(loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = True) -> AsyncIterator[App]:
     """Put a Reflock together and log in; ConfigError, DatabaseError, BadKeyError or NetworkError when it cannot run.
 
-    With `log_in` an empty database is prepared; one of another revision is always refused. What only decides and promises needs no network,
-    and works without a log-in while they are down.
+    With `log_in` an empty database is prepared; one of another revision is always refused. What only decides and
+    promises needs no network, and works without a log-in while they are down.
     """
     keys = make_keys(loaded)
     async with AsyncExitStack() as stack:
@@ -168,7 +168,10 @@ def _oauth(loaded: Loaded, guard: GuardedClient, clock: Clock) -> tuple[AtprotoO
                 guard, identities, public_url=public_url, clock=lambda: clock() / 1000, signing_key=signing_key
             )
         except ValueError as error:
-            raise ConfigError(f"[web] public_url or REFLOCK_CLIENT_KEY: {error}") from None
+            raise ConfigError(
+                f"[web] public_url or REFLOCK_CLIENT_KEY cannot be used for Bluesky's consent: {error}. A key that can "
+                "be: reflock init --directory new, then copy its line from new/.env."
+            ) from None
     return atproto, MastodonOauth(guard, public_url=public_url, clock=lambda: clock() / 1000)
 
 

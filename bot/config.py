@@ -6,7 +6,7 @@ configuration carry their unit in the key's name.
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -22,6 +22,19 @@ _HOUR: Final = 3_600_000
 _DAY: Final = 86_400_000
 
 
+# What pydantic says of a value's kind, in the words of somebody who writes TOML.
+_KINDS: Final[Mapping[str, str]] = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text in quotes",
+    "model_type": "must be a section of its own, in square brackets",
+}
+
 _LOST_KEY: Final = (
     "{name} is not set. A new installation makes it with: reflock init. To see what one looks like beside files that "
     "exist: reflock init --directory new"
@@ -29,7 +42,7 @@ _LOST_KEY: Final = (
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the text is one line that says what is wrong and what to do."""
+    """The configuration cannot be used; the text says what is wrong and what to do, a line for each thing."""
 
 
 def _address(text: str) -> str:
@@ -291,10 +304,9 @@ class Loaded(BaseModel):
         return tuple(name for name, on in enabled.items() if on)
 
     def check_complete(self) -> None:
-        """Refuse a configuration with which the bot could not run; one line for the first thing that is missing."""
-        for missing, what in self._missing():
-            if missing:
-                raise ConfigError(what)
+        """Refuse a configuration with which the bot could not run; one line for each thing that is missing."""
+        if missing := [what for is_missing, what in self._missing() if is_missing]:
+            raise ConfigError("\n".join(missing))
 
     def _missing(self) -> list[tuple[bool, str]]:
         bluesky, mastodon, secrets = self.config.bluesky, self.config.mastodon, self.secrets
@@ -393,7 +405,7 @@ def parse(table: Mapping[str, Any], source: str) -> Config:
     try:
         config = Config.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_problem(error)}") from None
+        raise ConfigError("\n".join(f"{source}: {each}" for each in _problems(error))) from None
     if config.notices.opens_at:
         from datetime import UTC, datetime
 
@@ -419,10 +431,12 @@ def _secrets(environment: Mapping[str, str]) -> Secrets:
     )
 
 
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_input=False)[0]
-    place = [str(part) for part in problem["loc"]]
-    where = f"[{place[0]}] {'.'.join(place[1:])}".strip() if place else "the file"
-    if problem["type"] == "extra_forbidden":
-        return f"{where} is not a key that Reflock knows. See config.example.toml for those it does."
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')}."
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_input=False):
+        place = [str(part) for part in problem["loc"]]
+        where = f"[{place[0]}] {'.'.join(place[1:])}".strip() if place else "the file"
+        if problem["type"] == "extra_forbidden":
+            yield f"{where} is not a key that Reflock knows. See config.example.toml for those it does."
+            continue
+        what, _, _ = problem["msg"].removeprefix("Value error, ").partition(", unable to")
+        yield f"{where}: {_KINDS.get(problem['type'], what.replace('Input should be', 'must be'))}."

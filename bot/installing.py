@@ -67,6 +67,11 @@ def write_files(directory: Path) -> Iterator[str]:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
         yield f"{path} written."
+    yield (
+        f"Next: fill in [bluesky] handle and [mastodon] base_url in {directory / 'config.toml'}, and the last two lines "
+        f"of {directory / '.env'}; or switch a network off with enabled = false. Keep a copy of .env in a safe place. "
+        f"Then: reflock run --config {directory / 'config.toml'}"
+    )
 
 
 def _signing_key() -> str:

@@ -23,9 +23,11 @@ _LISTED: Final = 200
 async def upgrade_database(loaded: Loaded) -> None:
     """Bring the schema to this Reflock's revision."""
     async with open_database(loaded) as database:
+        empty = await database.is_empty()
         await database.upgrade()
         await database.check_version()
-    click.echo("The database is up to date.")
+        address = database.address
+    click.echo(f"{address} is {'prepared' if empty else 'up to date'}.")
 
 
 async def rotate_keys(loaded: Loaded) -> None:
@@ -38,7 +40,7 @@ async def rotate_keys(loaded: Loaded) -> None:
     if rotated:
         click.echo(f"{rotated} secrets encrypted anew. Keys that only encrypted older ones can be removed now.")
     else:
-        click.echo(f"0 secrets are stored in {database.url.render_as_string(hide_password=True)}: nothing was done.")
+        click.echo(f"0 secrets are stored in {database.address}: nothing was done.")
 
 
 async def decide_claim(loaded: Loaded, claim_id: int, right: bool) -> None:  # a flag of the command line
@@ -116,13 +118,22 @@ async def export_person(loaded: Loaded, account: str) -> None:
             click.echo(json.dumps(await privacy.everything(connection, found.person_id, epoch_ms()), indent=2))
 
 
-async def forget_person(loaded: Loaded, account: str) -> None:
+async def forget_person(loaded: Loaded, account: str, ask: bool) -> None:  # a flag of the command line
     """Forget a person; their grants are revoked by the running bot."""
     async with open_app(loaded, log_in=False) as app:
         found = await _find(app.events.database, account)
+        if ask:
+            own = (await _accounts(app.events.database, found)) or [found]
+            names = ", ".join(each.handle or each.id for each in own)
+            click.confirm(f"Forget everything about {names}? This cannot be undone.", abort=True)
         await app.events.decide(f"operator:forget:{found.person_id}", found.id, privacy.forget_now)
         await privacy.wipe(app.events.database)
     click.echo(f"{account} is forgotten.")
+
+
+async def _accounts(database: Database, found: Account) -> list[Account]:
+    async with database.reading() as connection:
+        return (await accounts.accounts_of(connection, [found.person_id])).get(found.person_id, [])
 
 
 async def _find(database: Database, name: str) -> Account:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from handlers.cadence import after_quiet
 from handlers.context import Context, Speech, World
+from handlers.following import GRANT_LOST
 from handlers.matching import is_sure, surest_of
 from handlers.names import NETWORKS, name_of
 from handlers.refusals import explain
@@ -194,7 +195,9 @@ async def _milestone(ctx: Context, batch: Batch, counts: dict[str, int], waiting
 
 async def _summary(ctx: Context, batch: Batch, counts: dict[str, int]) -> None:
     followed = await follows.of_batch(ctx.connection, batch.id)
-    refused = [each for each in followed if each.state is DeliveryState.REFUSED]
+    # What was cancelled by the person, and what waits for a consent that has ended, was told when it happened.
+    refused = [each for each in followed if each.state is DeliveryState.REFUSED and each.outcome != GRANT_LOST]
+    dropped = [each for each in followed if each.state is DeliveryState.CANCELLED and each.outcome]
     if await follows.was_automatic(ctx.connection, batch.id) and not refused:
         return  # the notice said already that they would be followed
     lines = []
@@ -208,8 +211,10 @@ async def _summary(ctx: Context, batch: Batch, counts: dict[str, int]) -> None:
         )
     if n := counts.get("already", 0):
         lines.append(ctx.plural("You followed {n} account already.", "You followed {n} accounts already.", n))
-    if n := counts.get(DeliveryState.CANCELLED.value, 0):
-        lines.append(ctx.plural("{n} follow was cancelled.", "{n} follows were cancelled.", n))
+    if dropped:
+        lines.append(
+            ctx.plural("{n} is not to be followed any more.", "{n} are not to be followed any more.", len(dropped))
+        )
     if refused:
         lines.append(ctx.plural("{n} could not be followed:", "{n} could not be followed:", len(refused)))
         lines += [await _refused_line(ctx, each) for each in refused[:_NAMED]]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from handlers.contests import FREE, FROZEN, OUTBID, announce, describe, settle, tell_each
+from handlers.contests import announce, describe, settle, standing, tell_each
 from handlers.context import Context
 from handlers.farewell import farewell
 from handlers.names import x_name
@@ -68,7 +68,7 @@ async def claim(ctx: Context, handle: XHandle | None = None) -> str | None:
         )
     if before is not None and not _provable(before):
         if before.state is ClaimState.CONTESTED:
-            return ctx.text(FROZEN, x=x, handle=handle)
+            return ctx.text(standing(before), x=x, handle=handle)
         return ctx.text(N_("{x} is proved already: there is nothing left to do for it."), x=x)
     claimed = await claims.declare(ctx.connection, ctx.world.keys, ctx.person.id, handle, ctx.now)
     secret = new_code()
@@ -87,7 +87,7 @@ async def claim(ctx: Context, handle: XHandle | None = None) -> str | None:
     first = (
         N_("To prove that {x} was you, post this on X. It is your goodbye at the same time:")
         if before is None
-        else N_("Here is a fresh post for {x}; the code of an earlier one no longer works. Post this on X:")
+        else N_("Here is a fresh post for {x}: from now on only the code in it counts. Post this on X:")
     )
     then = N_(
         "Then send me the link to that post. The code in it works until {moment}; change the other words as you like."
@@ -156,7 +156,7 @@ async def _unclaim_answered(ctx: Context, question: Question, words: str) -> str
         return ctx.text(N_("Good, your claim to {x} stays as it is."), x=x)
     freed = await claims.withdraw(ctx.connection, claimed, ctx.now, erase=True)
     await announce(ctx, freed)
-    await tell_each(ctx, freed, FREE)
+    await tell_each(ctx, freed)
     return ctx.text(N_("Done: your claim to {x} is withdrawn."), x=x)
 
 
@@ -331,10 +331,9 @@ async def _proved(ctx: Context, claimed: Claim, secret: str, post: LookedUp) -> 
 
 def _lost(ctx: Context, own: Claim) -> str | None:
     """Say that a claim does not stand, if so."""
-    message = {ClaimState.CONTESTED: FROZEN, ClaimState.WITHDRAWN: OUTBID}.get(own.state)
-    if message is None:
+    if own.state not in (ClaimState.CONTESTED, ClaimState.WITHDRAWN):
         return None
-    return ctx.text(message, x=x_name(own.x_handle, ctx.account.network), handle=own.x_handle)
+    return ctx.text(standing(own), x=x_name(own.x_handle, ctx.account.network), handle=own.x_handle)
 
 
 async def evidence_from_archive(ctx: Context, x_id: int, x_handle: str) -> str:

@@ -284,7 +284,7 @@ async def lost(ctx: Context, account_id: str) -> None:
             )
         ]
         if waiting:
-            lines.append(texts.plural("{n} follow was still to come.", "{n} follows were still to come.", waiting))
+            lines.append(texts.plural("{n} follow waits for it.", "{n} follows wait for it.", waiting))
         lines.append(texts.text(N_("To give it anew, send me: connect. To leave it at that, do nothing.")))
         return "\n".join(lines)
 

@@ -49,9 +49,7 @@ async def contacts(ctx: Context, page: int = 1) -> str | None:
     await decisions.keep_listing(ctx.connection, ctx.person.id, [each.person_id for each in found], ctx.now)
     first = (page - 1) * size
     lines = [
-        ctx.plural(
-            "{n} of the people you followed on X is here:", "{n} of the people you followed on X are here:", len(found)
-        ),
+        ctx.plural("{n} person you followed on X is here:", "{n} people you followed on X are here:", len(found)),
         *(line(ctx, each, first + place) for place, each in enumerate(found[first : first + size], 1)),
     ]
     if page < pages:
@@ -88,11 +86,12 @@ async def nobody_yet(ctx: Context) -> str:
 def line(ctx: Context, contact: Contact, number: int) -> str:
     """Write one contact in a line: number, where they are, who they were, and what there is to know."""
     reader = ctx.account.network
+    x = x_name(contact.x_handle, reader)
     said = ctx.text(
-        "{number}. {accounts} ({x} on X)",
+        N_("{number}. {accounts} ({x} on X)") if x.startswith("@") else N_("{number}. {accounts} ({x})"),
         number=number,
         accounts=ctx.texts.listing([name_of(reader, each) for each in contact.native]),
-        x=x_name(contact.x_handle, reader),
+        x=x,
     )
     return " · ".join([said, *remarks(ctx, contact)])
 

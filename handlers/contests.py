@@ -20,8 +20,11 @@ _EVIDENCE: Final = {
 
 FROZEN: Final = N_(
     "Somebody else claims {x} with the same kind of evidence as you. Until that is settled I show it to nobody and "
-    "follow nobody because of it. If neither of you has proved it by a post yet, a post settles it: claim {handle}. "
-    "Otherwise an operator does: report {handle} and your words."
+    "follow nobody because of it. A post settles it: claim {handle}"
+)
+FROZEN_PROVED: Final = N_(
+    "Somebody else has proved {x} as well as you. Until that is settled I show it to nobody and follow nobody because "
+    "of it. An operator settles it: report {handle} and your words."
 )
 OUTBID: Final = N_(
     "Somebody else holds {x} with stronger evidence, so your claim to it is withdrawn. If that is wrong, "
@@ -33,9 +36,7 @@ FREE: Final = N_("Nobody contests {x} any more: your claim to it stands.")
 async def settle(ctx: Context, outcome: Outcome) -> None:
     """Announce what may be announced, and tell the others what became of their claims; the caller answers its own."""
     await announce(ctx, [outcome.claim, *outcome.freed])
-    await tell_each(ctx, outcome.outbid, OUTBID)
-    await tell_each(ctx, outcome.contested_with, FROZEN)
-    await tell_each(ctx, outcome.freed, FREE)
+    await tell_each(ctx, [*outcome.outbid, *outcome.contested_with, *outcome.freed])
 
 
 async def announce(ctx: Context, changed: Iterable[Claim]) -> None:
@@ -44,14 +45,21 @@ async def announce(ctx: Context, changed: Iterable[Claim]) -> None:
         await arrivals.arrive(ctx.connection, each, ctx.now)
 
 
-async def tell_each(ctx: Context, changed: Iterable[Claim], message: str) -> None:
-    """Say the same about their own claims to several persons, each in their language; never to who is asking."""
+def standing(claim: Claim) -> str:
+    """Choose the message that says how a claim stands beside those of others, after a change."""
+    if claim.state is ClaimState.CONTESTED:
+        return FROZEN if claim.evidence < Evidence.POST else FROZEN_PROVED
+    return OUTBID if claim.state is ClaimState.WITHDRAWN else FREE
+
+
+async def tell_each(ctx: Context, changed: Iterable[Claim]) -> None:
+    """Say to several persons how their claims stand now, each in their language; never to who is asking."""
     for each in changed:
         if each.person_id == ctx.person.id:
             continue
 
         def say(texts: Texts, reader: Account, told: Claim = each) -> str:
-            return texts.text(message, x=x_name(told.x_handle, reader.network), handle=told.x_handle)
+            return texts.text(standing(told), x=x_name(told.x_handle, reader.network), handle=told.x_handle)
 
         await tell_person(ctx, each.person_id, say)
 

@@ -12,7 +12,8 @@ from storage.follows import Followed, How
 from storage.records import Account, DeliveryKind, DeliveryState, NetworkName
 from storage.tids import tid
 
-_GRANT_LOST: Final = "grant_lost"
+# The reason of a follow that was refused for want of a consent only: a new consent opens it again.
+GRANT_LOST: Final = "grant_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def _is_open(before: Followed | None, *, retry: bool) -> bool:
     if before is None:
         return True
     # For want of a consent is no refusal of theirs.
-    lost = before.state is DeliveryState.REFUSED and before.outcome == _GRANT_LOST
+    lost = before.state is DeliveryState.REFUSED and before.outcome == GRANT_LOST
     if (lost or before.state is DeliveryState.CANCELLED) and not before.undone:
         return True
     return retry and (before.undone or before.state is DeliveryState.REFUSED)

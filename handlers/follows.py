@@ -59,7 +59,11 @@ async def follow(ctx: Context, who: Selection = _EVERYTHING) -> str | None:
         wanted = [each.person_id for each in (*planned.contacts, *planned.unreached)]
         expires_at = ctx.now + ctx.settings.question_lifetime
         await questions.ask(ctx.connection, ctx.account.id, _FOLLOW, {"contacts": wanted}, expires_at)
-        lines.append(ctx.text("Shall I? Answer yes or no."))
+        lines.append(
+            ctx.text("Shall I? Answer yes or no.")
+            if planned.steps
+            else ctx.text("Shall I, as soon as I have it? Answer yes or no.")
+        )
     return "\n".join(lines)
 
 

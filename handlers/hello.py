@@ -152,7 +152,7 @@ def explain(ctx: Context, asked: Command) -> str:
     return "\n".join(lines)
 
 
-async def unknown(ctx: Context, words: str, nearest: Command | None) -> str | None:
+async def unknown(ctx: Context, words: str, nearest: str | None) -> str | None:
     """Answer what was not understood: with the nearest command, or, to no words at all, with hello."""
     public = ctx.heard is not None and ctx.heard.public
     if not words or (public and nearest is None):
@@ -161,7 +161,7 @@ async def unknown(ctx: Context, words: str, nearest: Command | None) -> str | No
         return ctx.text(
             N_('I did not understand "{words}". Did you mean {command}? help lists all I can do.'),
             words=quoted(words),
-            command=nearest.name,
+            command=nearest,
         )
     return ctx.text(
         N_('I did not understand "{words}". help lists all I can do; start shows the next step.'), words=quoted(words)

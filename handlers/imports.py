@@ -110,7 +110,8 @@ async def received(ctx: Context, given: Keyed) -> str:
         if keys is not None:
             stored = await _store(ctx, source, direction, keys, replace=not lists.partial)
             added += stored.added
-            said.append(_stored(ctx, direction, stored))
+            if stored.n or direction is Direction.FOLLOWING:
+                said.append(_stored(ctx, direction, stored))
     if lists.handles:
         stored = await _store(ctx, TYPED, Direction.FOLLOWING, given.handles, replace=False)
         added += stored.added

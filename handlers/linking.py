@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from handlers.contests import FREE, announce, tell_each
+from handlers.contests import announce, tell_each
 from handlers.context import Context
 from handlers.names import name_of
 from handlers.routing import Pattern, command
@@ -90,7 +90,7 @@ async def _join(ctx: Context, other_id: int, giver: Account | None) -> str:
     ctx.account = known
     held = await claims.of_person(ctx.connection, ctx.person.id)
     await announce(ctx, [*freed, *held])
-    await tell_each(ctx, freed, FREE)
+    await tell_each(ctx, freed)
     if giver is not None and (reached := await accounts.get(ctx.connection, giver.id)) is not None:
         texts = ctx.in_language(ctx.person.language)
         joined = texts.text(

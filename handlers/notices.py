@@ -130,15 +130,17 @@ async def _say(ctx: Context, told: list[Contact], following: int) -> None:
     await decisions.keep_listing(ctx.connection, ctx.person.id, [each.person_id for each in told], ctx.now)
     lines = [
         ctx.plural(
-            "{n} of the people you followed on X has arrived:",
-            "{n} of the people you followed on X have arrived:",
+            "{n} person you followed on X has arrived:",
+            "{n} people you followed on X have arrived:",
             len(told),
         ),
         *(line(ctx, each, number) for number, each in enumerate(named, 1)),
     ]
     if len(told) > len(named):
         lines.append(ctx.plural("and {n} more: contacts", "and {n} more: contacts", len(told) - len(named)))
-    if following:
+    if following == len(told):
+        lines.append(ctx.text("I follow them for you, because auto is on. undo takes it back."))
+    elif following:
         lines.append(
             ctx.plural(
                 "I follow {n} of them for you, because auto is on. undo takes it back.",
@@ -147,7 +149,13 @@ async def _say(ctx: Context, told: list[Contact], following: int) -> None:
             )
         )
     if following < len(told):
-        lines.append(ctx.text("To follow: follow 1, or follow all. To leave one out: skip 1."))
+        lines.append(
+            ctx.plural(
+                "To follow them: follow 1. To leave them out: skip 1.",
+                "To follow: follow 1, or follow all. To leave one out: skip 1.",
+                len(told),
+            )
+        )
     if ctx.person.unanswered >= ctx.settings.silence_after:
         slower = SLOWER[ctx.person.cadence]
         await accounts.change(ctx.connection, ctx.person.id, cadence=slower.value, unanswered=0)

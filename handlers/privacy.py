@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
-from handlers import batches, contests
+from handlers import batches, contests, one_time
 from handlers.context import Context, JsonObject
 from handlers.names import plain_name, x_name
 from handlers.routing import Answer, command
 from handlers.texts import N_
 from handlers.words import agreed
-from storage import accounts, claims, codes, deliveries, overview, privacy, questions
+from storage import accounts, claims, deliveries, overview, privacy, questions
 from storage.codes import Purpose
 from storage.deliveries import Promise
 from storage.keys import new_token
@@ -29,23 +29,13 @@ _WIPED_WITHIN: Final = 2 * 86_400_000
 @command("export", N_("Get everything I hold about you"), fr=("exporter", "mes données", "mes donnees"))
 async def export(ctx: Context) -> str:
     """Give a one-time link to everything that is held or, without a web address, a readable summary."""
-    if ctx.settings.public_url is None:
+    link = await one_time.link(ctx, Purpose.EXPORT)
+    if link is None:
         return await _summary(ctx)
-    token = new_token()
-    await codes.issue(
-        ctx.connection,
-        ctx.world.keys,
-        token,
-        Purpose.EXPORT,
-        person_id=ctx.person.id,
-        account_id=ctx.account.id,
-        now=ctx.now,
-        lifetime=ctx.settings.link_lifetime,
-    )
     return ctx.text(
         "Here is everything I hold about you, as a file. The link is for you alone, works once and expires in {time}:\n"
         "{link}",
-        link=f"{ctx.settings.public_url}/export/{token}",
+        link=link,
         time=ctx.texts.span(ctx.settings.link_lifetime),
     )
 
@@ -146,7 +136,7 @@ async def forget_now(ctx: Context) -> None:
     for batch_id, person_id in forgotten.batches:
         await batches.progress_of(ctx, person_id, batch_id)
     await contests.announce(ctx, forgotten.freed)
-    await contests.tell_each(ctx, forgotten.freed, contests.FREE)
+    await contests.tell_each(ctx, forgotten.freed)
 
 
 def _revocations(forgotten: Forgotten, name: str) -> list[Promise]:

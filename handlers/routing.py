@@ -125,7 +125,7 @@ class Router:
         handlers: Sequence[Handler],
         answers: Mapping[str, Answer],
         patterns: Sequence[Pattern],
-        unknown: Callable[[Context, str, Command | None], Awaitable[str | None]],
+        unknown: Callable[[Context, str, str | None], Awaitable[str | None]],
     ) -> None:
         self.commands: Final = [typing.cast("Decorated", handler).command for handler in handlers]
         self.answers: Final = answers
@@ -206,10 +206,18 @@ class Router:
             return
         _answer(context, await named.handler(context, *arguments), public=named.public)
 
-    def _nearest(self, words: str) -> Command | None:
-        first = _fold(words.split(maxsplit=1)[0]) if words.split() else ""
-        near = difflib.get_close_matches(first, self._words, n=1, cutoff=0.6)
-        return self._words[near[0]][0] if near else None
+    def _nearest(self, words: str) -> str | None:
+        """Guess which command was meant: with the words after it, where those fit."""
+        first, _, rest = words.strip().partition(" ")
+        near = difflib.get_close_matches(_fold(first), self._words, n=1, cutoff=0.6)
+        if not near:
+            return None
+        meant = self._words[near[0]][0]
+        try:
+            fits = bool(rest) and bool(meant.bind(rest))
+        except (UsageError, WordError):
+            fits = False
+        return f"{meant.name} {quoted(rest)}" if fits else meant.name
 
 
 def usage(context: Context, named: Command) -> str:

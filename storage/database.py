@@ -68,6 +68,11 @@ class Database:
         else:  # the same connections: PostgreSQL's default would show every statement a newer state
             self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ")
 
+    @property
+    def address(self) -> str:
+        """Return where the database is, as an operator wrote it, without its password."""
+        return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Commit what is written inside, or, on any exception, nothing of it."""
@@ -314,6 +319,6 @@ async def wait_for(database: Database, seconds: float) -> None:
             await connection.execute(sa.text("SELECT 1"))
     except (OSError, TimeoutError, TypeError, sa.exc.SQLAlchemyError) as error:  # TypeError: an option it does not know
         raise DatabaseError(
-            f"The database at {database.url.render_as_string(hide_password=True)} does not answer: "
-            f"{type(error).__name__}. Is it running, and is [database] url right?"
+            f"The database at {database.address} does not answer. Is it running, and is [database] url (or "
+            "REFLOCK_DATABASE_URL) right?"
         ) from error

@@ -15,7 +15,7 @@ from handlers import batches, choices, contacts, contests, follows, imports, not
 from handlers.archive import Lists
 from handlers.context import Context, Settings, Speech, World
 from handlers.registry import Registry
-from handlers.routing import Command, Router
+from handlers.routing import Router
 from handlers.texts import Catalogue
 from storage import accounts, deliveries, grants, tables
 from storage import claims as claim_rows
@@ -44,7 +44,7 @@ _HOUR: Final = 3_600_000
 Outcome = tuple[str, str | None]  # what a network answers to a follow: state, and a uri or a reason
 
 
-async def _unknown(ctx: Context, words: str, nearest: Command | None) -> str:
+async def _unknown(ctx: Context, words: str, nearest: str | None) -> str:
     return f"unknown: {words}"
 
 

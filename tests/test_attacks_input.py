@@ -56,10 +56,12 @@ def test_a_part_with_an_endless_number_is_no_part_of_a_list() -> None:
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
 def test_a_zip_with_a_turned_byte_is_read_or_refused_but_never_trips(packing: int) -> None:
     whole = zipped("data/following.js", following_js([12, 13]), packing)
+    read = 0
     for place in range(4, len(whole)):
         turned = bytearray(whole)
         turned[place] ^= 0xFF
-        reads("archive.zip", bytes(turned))  # not every byte matters
+        read += reads("archive.zip", bytes(turned))
+    assert read < len(whole) // 2  # not every byte matters, most do
 
 
 def reads(name: str, data: bytes) -> bool:

@@ -133,7 +133,7 @@ async def test_a_consent_that_ended_is_told_once_and_with_a_new_one_it_goes_on(s
         await slow.pass_seconds(DAY)
     told = [effect.text for effect in bot_dms(slow, alice.person) if "your consent there has ended" in effect.text]
     assert len(told) == 1
-    assert "3 follows were still to come" in told[0]
+    assert "3 follows wait for it" in told[0]
     assert len(alice.person.follows) == 2
 
     await alice.consent(await alice.write("connect"))

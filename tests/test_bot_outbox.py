@@ -187,6 +187,7 @@ async def test_the_loop_hears_of_new_promises_while_a_slow_server_is_waited_for(
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
     await one.drain()
+    assert house.post.said == ["quick", "slow"]
 
 
 async def test_who_can_take_no_more_lanes_waits_until_one_is_through(house: House) -> None:

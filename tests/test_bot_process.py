@@ -85,7 +85,7 @@ async def test_what_cannot_work_is_said_in_one_line(tmp_path: Path, wrong: str) 
 async def test_the_operators_commands_answer_on_an_empty_installation(tmp_path: Path) -> None:
     config = write_configuration(tmp_path, "http://127.0.0.1:9")
     for command, words in {
-        ("db", "upgrade"): "up to date",
+        ("db", "upgrade"): "is prepared",
         ("stats",): '"people": 0',
         ("review",): "Nothing waits",
         ("db", "rotate"): "nothing was done",

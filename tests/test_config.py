@@ -80,17 +80,29 @@ def test_every_section_and_every_key_says_what_it_is_for() -> None:
         ("[bluesky]\nhandel = 'x'", "[bluesky] handel is not a key that Reflock knows"),
         ("[facebook]\nenabled = true", "[facebook] is not a key that Reflock knows"),
         ("port = 8080", "[port] is not a key that Reflock knows"),
-        ("[web]\nport = 'eighty'", "[web] port: "),
+        ("[web]\nport = 'eighty'", "[web] port: must be a whole number."),
         ("[web]\nport = 123456", "[web] port: "),
         ("[web]\npublic_url = 'reflock.example'", "[web] public_url: must begin with https://"),
         ("[pace]\nmastodon_follows_a_day = 401", "[pace] mastodon_follows_a_day: "),
-        ("[log]\nlevel = 'loud'", "[log] level: "),
+        ("[log]\nlevel = 'loud'", "[log] level: must be 'debug', 'info', 'warning' or 'error'."),
+        ("[bluesky]\nenabled = 'perhaps'", "[bluesky] enabled: must be true or false."),
+        ("web = 3", "[web]: must be a section of its own"),
         ("[notices]\nopens_at = '2027-01-20T18:00:00'", "[notices] opens_at is not a moment with a time zone"),
         ("[notices]\nopens_at = 'tomorrow'", "[notices] opens_at is not a moment with a time zone"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_its_name(text: str, said: str) -> None:
     assert _problem(text).startswith(said)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(tomllib.loads("[bluesky]\nhandel = 'x'\n[web]\nport = 'eighty'"), "config.toml")
+
+    assert [line.split(" ", 3)[1:3] for line in str(caught.value).splitlines()] == [
+        ["[bluesky]", "handel"],
+        ["[web]", "port:"],
+    ]
 
 
 def test_an_opening_day_with_its_zone_is_understood() -> None:

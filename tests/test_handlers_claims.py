@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from handlers.claims import ArchiveMismatch, LookedUp, review
-from handlers.contests import FROZEN
+from handlers.contests import FROZEN_PROVED
 from handlers.farewell import farewell, weight
 from handlers.names import name_of, x_name
 from handlers.texts import Catalogue
@@ -99,7 +99,7 @@ async def test_a_code_expires_and_a_new_one_is_offered(stage: Scene) -> None:
     assert "expired" in late
     assert "claim old_alice" in late
     fresh = await stage.sends(ALICE, "claim old_alice")
-    assert "no longer works" in fresh
+    assert "only the code in it counts" in fresh
     assert "Proved" in await stage.looks_up(ALICE, LookedUp("old_alice", 42, fresh))
 
 
@@ -188,9 +188,9 @@ async def test_higher_evidence_wins_and_the_other_is_told(stage: Scene) -> None:
 async def test_equal_evidence_freezes_both_until_it_is_decided(stage: Scene) -> None:
     await stage.proves(ALICE, "old_alice", 42)
     frozen = await stage.proves(CAROL, "old_alice", 42)
-    assert "same kind of evidence" in frozen
+    assert "has proved x.com/old_alice as well as you" in frozen
     (told,) = stage.told(ALICE)
-    assert "same kind of evidence" in told
+    assert "has proved @old_alice as well as you" in told
     first, second = await stage.claim_of(ALICE), await stage.claim_of(CAROL)
     assert (first.state, second.state) == (ClaimState.CONTESTED, ClaimState.CONTESTED)
     assert "report old_alice" in await stage.sends(CAROL, "claim old_alice")
@@ -213,7 +213,7 @@ async def test_each_is_told_in_their_own_language(stage: Scene) -> None:
         await accounts.change(connection, person.id, language="fr")
     await stage.proves(ALICE, "old", 42)
     french = stage.catalogue.texts("fr")
-    assert stage.told(CAROL) == [french.text(FROZEN, x="x.com/old", handle="old")]
+    assert stage.told(CAROL) == [french.text(FROZEN_PROVED, x="x.com/old", handle="old")]
 
 
 async def test_two_who_prove_the_same_at_the_same_moment_are_both_frozen(stage: Scene) -> None:

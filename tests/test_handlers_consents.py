@@ -76,7 +76,7 @@ async def test_a_consent_taken_back_ends_at_once_here_and_at_its_issuer(database
         await connects(flock, alice)
         (token,) = [each for each in flock.mastodon.oauth.tokens.values() if "write:follows" in each.scopes]
         assert "nothing to end there" in await asks(flock, alice, "disconnect bluesky")
-        assert "je ne suis plus personne avec alice@" in await asks(flock, alice, "déconnecter mastodon")
+        assert "je ne m’abonne plus à personne avec alice@" in await asks(flock, alice, "déconnecter mastodon")
         assert await state_of(flock, alice.actor) is GrantState.ENDED
         assert token.revoked
         async with flock.app.events.database.reading() as connection:
@@ -123,7 +123,7 @@ async def test_a_lost_consent_is_told_once_and_what_was_to_come_is_cancelled(
         await flock.settle()
         (told,) = alice.received_dms(flock.mastodon_bot)[before:]
         assert "no longer lets me follow as alice@" in told.text
-        assert "1 follow was still to come" in told.text
+        assert "1 follow waits for it" in told.text
         assert await state_of(flock, alice.actor) is GrantState.LOST
         async with events.database.reading() as connection:
             state = await connection.scalar(sa.select(delivery.c.state).where(delivery.c.key == "follow:somebody"))

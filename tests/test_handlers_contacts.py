@@ -21,7 +21,7 @@ async def test_contacts_come_in_pages_mutuals_first(town: Community) -> None:
     assert "Hand your list over with: import" in await town.sends(ALICE, "contacts")
     await town.uploads(ALICE, [1, 2, 3, 4], [3])
     first = await town.sends(ALICE, "contacts")
-    assert "3 of the people you followed on X are here:" in first
+    assert "3 people you followed on X are here:" in first
     assert "1. @dave.bsky.social (@old3 on X) · followed you back\n2. @bob.bsky.social (@old1 on X)\n" in first
     assert "Page 1 of 2. For more: contacts 2" in first
     second = await town.sends(ALICE, "CONTACTS 2")
@@ -54,7 +54,7 @@ async def test_one_person_with_several_accounts_is_one_contact(town: Community) 
     await town.joins(BOB, "older_bob", 2)
     await town.uploads(ALICE, [1, 2])
     answer = await town.sends(ALICE, "contacts")
-    assert "1 of the people you followed on X is here:" in answer
+    assert "1 person you followed on X is here:" in answer
     assert "1. @bob.bsky.social and https://piaille.fr/@bob (@old_bob on X)" in answer
 
 

@@ -205,7 +205,7 @@ async def test_skipping_or_hiding_stops_what_was_promised(town: Community) -> No
     await town.perform()
     assert town.followed == []
     assert "1 of them" not in await town.sends(ALICE, "contacts")
-    assert town.told(ALICE) == ["2 follows were cancelled."]
+    assert town.told(ALICE) == ["1 is not to be followed any more."]
 
 
 async def test_who_said_stop_or_whose_contact_lost_the_evidence_follows_nobody(town: Community) -> None:

@@ -78,6 +78,8 @@ async def test_help_lists_every_command_and_explains_each(stage: Scene) -> None:
 
 async def test_what_is_not_understood_gets_the_nearest_command(stage: Scene) -> None:
     assert "Did you mean status?" in await stage.sends(ALICE, "statsu please")
+    assert "Did you mean unclaim old_alice?" in await stage.sends(ALICE, "unclaaim old_alice")
+    assert "Did you mean unclaim?" in await stage.sends(ALICE, "unclaaim old alice")
     answer = await stage.sends(CAROL, "colorless green ideas of @dora")
     assert 'I did not understand "colorless green ideas of dora"' in answer
     assert "@" not in answer

@@ -44,8 +44,8 @@ async def test_a_newcomer_is_announced_by_name_once_ever(town: Community) -> Non
     await town.announce()
     assert town.told(ALICE) == []  # not at once: others may come in the same minute
     (notice,) = await later(town)
-    assert "1 of the people you followed on X has arrived:\n1. @bob.bsky.social (@old_bob on X)" in notice
-    assert "To follow: follow 1, or follow all." in notice
+    assert "1 person you followed on X has arrived:\n1. @bob.bsky.social (@old_bob on X)" in notice
+    assert "To follow them: follow 1." in notice
     await town.sends(BOB, "discoverable off")
     await town.sends(BOB, "discoverable everyone")
     await town.joins(BOB, "older_bob", 2)
@@ -57,7 +57,7 @@ async def test_those_who_come_together_are_announced_together(town: Community) -
     for number in range(1, 24):
         await town.joins(f"p{number}.bsky.social", f"old{number}", number)
     (notice,) = await later(town)
-    assert "23 of the people you followed on X have arrived:" in notice
+    assert "23 people you followed on X have arrived:" in notice
     assert "20. @p20.bsky.social" in notice
     assert "21." not in notice
     assert "and 3 more: contacts" in notice
@@ -93,7 +93,7 @@ async def test_with_auto_the_follow_is_made_and_the_notice_says_so(town: Communi
     await town.sends(ALICE, "auto on")
     await town.joins(BOB, "old_bob", 1)
     (notice,) = await later(town)
-    assert "I follow 1 of them for you, because auto is on." in notice
+    assert "I follow them for you, because auto is on." in notice
     await town.perform()
     assert town.followed == [(ME, actor_of(BOB)[1])]
     assert town.told(ALICE) == []

@@ -278,7 +278,7 @@ async def test_what_comes_later_is_said_in_the_last_language(stage: Stage) -> No
     stage.town.clock.pass_seconds(60)
     await stage.town.announce()
     (told,) = stage.town.told(DAVE)
-    assert "1 des personnes que vous suiviez sur X est arrivée" in told
+    assert "1 personne que vous suiviez sur X est arrivée" in told
 
 
 async def test_who_is_silenced_keeps_the_language(stage: Stage) -> None:

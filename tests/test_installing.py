@@ -20,7 +20,7 @@ def test_both_files_are_written_for_their_owner_alone(tmp_path: Path) -> None:
 
     said = list(write_files(folder))
 
-    assert said == [f"{folder / 'config.toml'} written.", f"{folder / '.env'} written."]
+    assert said[:2] == [f"{folder / 'config.toml'} written.", f"{folder / '.env'} written."]
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {
         "config.toml": 0o600,
         ".env": 0o600,
@@ -59,12 +59,19 @@ def test_no_two_installations_get_the_same_keys(tmp_path: Path) -> None:
     assert values("one").isdisjoint(values("other"))
 
 
-def test_what_is_still_to_be_filled_in_is_said_in_one_line(tmp_path: Path) -> None:
+def test_what_comes_next_is_said_and_what_is_still_missing_a_line_each(tmp_path: Path) -> None:
     runner = CliRunner()
     made = runner.invoke(main, ["init", "--directory", str(tmp_path)])
     ran = runner.invoke(main, ["run", "--config", str(tmp_path / "config.toml")], env=dict.fromkeys(_EMPTY, ""))
 
     assert made.exit_code == 0
-    assert made.output.splitlines() == [f"{tmp_path / 'config.toml'} written.", f"{tmp_path / '.env'} written."]
+    first, second, then = made.output.splitlines()
+    assert [first, second] == [f"{tmp_path / 'config.toml'} written.", f"{tmp_path / '.env'} written."]
+    assert f"reflock run --config {tmp_path / 'config.toml'}" in then
     assert ran.exit_code == 2
-    assert ran.output == "reflock: [bluesky] handle is empty. Write the bot's handle there.\n"
+    assert [line.split(" is ")[0] for line in ran.output.splitlines()] == [
+        "reflock: [bluesky] handle",
+        "reflock: REFLOCK_BLUESKY_APP_PASSWORD",
+        "reflock: [mastodon] base_url",
+        "reflock: REFLOCK_MASTODON_ACCESS_TOKEN",
+    ]

@@ -19,6 +19,9 @@ from atproto.exceptions import (
     RequestErrorBase,
     UnauthorizedError,
 )
+from atproto.exceptions import (
+    NetworkError as SdkNetworkError,
+)
 from atproto_client.client.base import InvokeType
 from atproto_client.models.common import XrpcError
 from atproto_client.models.dot_dict import DotDict
@@ -152,7 +155,8 @@ class BlueskyClient:
     def _our_error(self, nsid: str, error: Exception) -> NetworkError:
         response = error.response if isinstance(error, RequestErrorBase) else None
         if response is None:
-            return Unavailable(f"{nsid} was not answered properly: {type(error).__name__}")
+            lost = isinstance(error, SdkNetworkError | httpx.TransportError)
+            return Unavailable(f"no answer to {nsid}" if lost else f"the answer to {nsid} is none that a PDS gives")
         name, message = _said(response)
         if isinstance(error, RateLimitExceededError):
             return RateLimited(f"{nsid}: the rate limit is reached.", self._limits.retry_in(response.headers))

@@ -94,7 +94,9 @@ class MastodonClient:
                 return Refused(LOGIN_REFUSED if ours else FORBIDDEN, said)
             case MastodonAPIError() if 400 <= status < 500:
                 return Refused(INVALID if status == 422 else str(status), said)
-        return Unavailable(f"The server did not answer properly: {type(error).__name__}")
+        if self._answer is None:
+            return Unavailable("no connection to it, or no answer in time")
+        return Unavailable(f"its answer ({status}) is none that a Mastodon-API server gives")
 
     def _listen(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
         self._answer = response

@@ -50,6 +50,10 @@ class Crowd:
     async def arrive(self) -> None:
         """Have everybody come, some at a time; return when all have done what they came for."""
         self._show()
+        everybody = len(self._play.community.everybody)
+        self._play.screen.note(
+            f"meanwhile {len(self._habits)} others come by themselves; some of the {everybody} never do"
+        )
         await self._each(self._habits, self._come)
         await self._each([each for each in self._habits if each.hands_over and not each.soon], self._reconnect)
 

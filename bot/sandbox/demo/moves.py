@@ -5,7 +5,7 @@ import io
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeVar
 
 import httpx
@@ -24,9 +24,6 @@ from bot.sandbox.x import XAccount
 # Somebody whose page does not load presses the button again: so often, with this pause.
 _RELOADS: Final = 240
 _RELOAD_SECONDS: Final = 0.25
-# And begins anew so often when it breaks off on the way.
-_ATTEMPTS: Final = 8
-
 
 T = TypeVar("T")
 
@@ -80,14 +77,12 @@ class Moves:
             if answer.status_code != 200:
                 raise PageProblem(f"{answer.status_code}: {text_of(answer.text)}")
 
-        for _ in range(_ATTEMPTS):
+        for _ in self._again(f"{resident.name} could not send the list"):
             try:
                 await _pressing(upload)
                 break
             except httpx.TransportError:
                 continue  # it broke off under way: whether it arrived shows when the page is opened again
-        else:
-            raise StepFailed(f"{resident.name} could not send the list: the page broke off every time")
         answer = await line.hears(said.ALREADY_HERE, said.NOBODY_HERE, since=mark, why="after the upload")
         page = self.diary.of(resident)
         page.uploaded = Span(begun, time.time())
@@ -102,7 +97,7 @@ class Moves:
         mark = len(line.received)
         url: str | None = _link_in(said.CONNECT_LINK, offered)
         browser = Browser(self.stage.http)
-        for _ in range(_ATTEMPTS):
+        for problems in self._again(f"{line.resident.name} could not consent"):
             if url is None:
                 self.begun_anew[line] += 1
                 url = _link_in(said.CONNECT_LINK, (await line.ask("connect", said.CONNECT_HERE)).text)
@@ -111,8 +106,9 @@ class Moves:
             try:
                 await self._walk(browser, url, consenting)
                 break
-            except (PageProblem, httpx.TransportError):
+            except (PageProblem, httpx.TransportError) as problem:
                 # The page said, or showed by not loading, that it was in vain: so one begins anew.
+                problems.append(repr(problem))
                 url = None
                 if line.finds(said.GRANTED, since=mark):
                     break
@@ -121,6 +117,13 @@ class Moves:
         page.granted[consenting.network] = time.time()
         page.is_known_on(consenting.network)
         return answer
+
+    def _again(self, what: str) -> Iterator[list[str]]:
+        """Go on beginning anew as long as patience lasts; then StepFailed, with the problems that were written down."""
+        end, problems = time.monotonic() + self.stage.patience, list[str]()
+        while time.monotonic() < end:
+            yield problems
+        raise StepFailed(f"{what}: {'; '.join(problems) or 'the page broke off every time'}")
 
     async def _walk(self, browser: Browser, url: str, line: Line) -> None:
         async def begin() -> str:
@@ -145,13 +148,17 @@ class Moves:
     async def follow_all(self, line: Line, words: str = "follow all") -> Said:
         """Ask for a preview, say yes, and wait until it has begun; that there is nothing to follow is fine."""
         begun, mark = time.time(), len(line.received)
-        preview = await line.ask(words, said.SHALL_I, said.NOTHING_TO_FOLLOW, said.NOBODY_YET)
+        preview = await line.ask(words, said.SHALL_I, said.SHALL_I_LATER, said.NOTHING_TO_FOLLOW, said.NOBODY_YET)
         if preview.phrase is said.NOTHING_TO_FOLLOW and said.I_WOULD.find(preview.text):
             preview = await line.hears(said.SHALL_I, since=mark)  # it comes in the next part
-        if preview.phrase is not said.SHALL_I:
+        if preview.phrase not in (said.SHALL_I, said.SHALL_I_LATER):
             return preview
-        yes = "oui" if line.resident.language == "fr" else "yes"
-        answer = await line.ask(yes, said.HERE_WE_GO, said.KEPT_IN_MIND, also=(said.FOLLOWED,))
+        answer = await line.ask(
+            "oui" if re.search(r"\boui\b", preview.text) else "yes",
+            said.HERE_WE_GO,
+            said.KEPT_IN_MIND,
+            also=(said.FOLLOWED,),
+        )
         self.diary.of(line.resident).chose.append(Span(begun, time.time()))
         return answer
 

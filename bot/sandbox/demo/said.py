@@ -29,7 +29,7 @@ PROVED: Final = Phrase("Proved: {x} was you.")
 NOT_THE_AUTHOR: Final = Phrase(
     "That post was written by {author}, but you claimed {x}. Post it as {x}, or send me: claim {handle}"
 )
-FROZEN: Final = Phrase(contests.FROZEN)
+FROZEN: Final = Phrase(contests.FROZEN_PROVED)
 FREE: Final = Phrase(contests.FREE)
 CODE: Final = re.compile(r"\bRF-[0-9A-Z]{4}-[0-9A-Z]{4}\b")
 
@@ -45,6 +45,7 @@ JOINED: Final = Phrase("Joined. These accounts are one person to me now:")
 GRANTED: Final = Phrase("Thank you: from now on I may follow for you as {account}.")
 GRANT_LOST: Final = Phrase("{network} no longer lets me follow as {account}: your consent there has ended.")
 SHALL_I: Final = Phrase("Shall I? Answer yes or no.")
+SHALL_I_LATER: Final = Phrase("Shall I, as soon as I have it? Answer yes or no.")
 NOTHING_TO_FOLLOW: Final = Phrase(
     "{n} of them is followed already, or will be.", "{n} of them are followed already, or will be."
 )
@@ -74,9 +75,7 @@ UNDOING: Final = Phrase("I am unfollowing {n} account.", "I am unfollowing {n} a
 UNDONE: Final = Phrase("Undone: {n} follow is taken back.", "Undone: {n} follows are taken back.")
 
 # Contacts.
-CONTACTS: Final = Phrase(
-    "{n} of the people you followed on X is here:", "{n} of the people you followed on X are here:"
-)
+CONTACTS: Final = Phrase("{n} person you followed on X is here:", "{n} people you followed on X are here:")
 LEFT_OUT: Final = Phrase("Left out: {names}. restore brings them back.")
 WHY_HERE: Final = Phrase("They have proved that the account on X was theirs.")
 
@@ -105,9 +104,7 @@ NOBODY_HERE: Final = Phrase(
     "The {n} account you followed is not here yet. I tell you when it arrives.",
     "None of the {n} accounts you followed is here yet. I tell you by name as they arrive.",
 )
-ARRIVED: Final = Phrase(
-    "{n} of the people you followed on X has arrived:", "{n} of the people you followed on X have arrived:"
-)
+ARRIVED: Final = Phrase("{n} person you followed on X has arrived:", "{n} people you followed on X have arrived:")
 CONNECT_HERE: Final = Phrase(
     "Open this page to let me follow on your behalf. You consent on your own server, and can take it back at any time "
     "(send: disconnect). The link is for you alone, works once and expires in {time}:\n{link}"
@@ -115,4 +112,4 @@ CONNECT_HERE: Final = Phrase(
 IMPORT_LINK: Final = re.compile(r"http://\S+/import/[\w-]+")
 CONNECT_LINK: Final = re.compile(r"http://\S+/connect/[\w-]+")
 EXPORT_LINK: Final = re.compile(r"http://\S+/export/[\w-]+")
-FRESH_POST: Final = Phrase("Here is a fresh post for {x}; the code of an earlier one no longer works. Post this on X:")
+FRESH_POST: Final = Phrase("Here is a fresh post for {x}: from now on only the code in it counts. Post this on X:")

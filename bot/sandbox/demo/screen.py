@@ -65,7 +65,7 @@ class Screen:
         who = f"Reflock → {name}" if by_bot else f"{name} → Reflock"
         head.append(who, "bold green" if by_bot else "bold yellow")
         self._console.print(head)
-        self._console.print(Padding(Text(_shown(effect.text)), (0, 0, 0, 17)))
+        self._console.print(Padding(Text(_shown(effect.text)), (0, 0, 0, 17), expand=False))
 
     def scene(self, number: int, title: str) -> None:
         """Open a scene."""
@@ -97,7 +97,9 @@ class Screen:
 
     def table(self, figures: Mapping[str, Any]) -> None:
         """Show what happened, as the networks received it."""
-        table = Table(title="What happened, counted from what the networks received", title_justify="left")
+        table = Table(
+            title="What happened, counted from what the networks received", title_justify="left", show_header=False
+        )
         table.add_column("")
         table.add_column("", justify="right")
         for name, value in figures.items():

@@ -42,7 +42,7 @@ async def questions(play: Play) -> None:
     await amir.ask(f"skip {play.lead('Camille').x_handle}", said.LEFT_OUT)
     play.screen.true("Amir asked for his status, his contacts, a reason, and left somebody out")
     nearest = await amir.ask("folow all", said.UNKNOWN_NEAREST)
-    play.true(nearest.fields["command"] == "follow", "“folow all” gets the nearest command")
+    play.true(nearest.fields["command"] == "follow all", "“folow all” gets the nearest command")
     await amir.ask("qwxyz vbnmk", said.UNKNOWN)
     await amir.ask("claim not-a-handle!", said.USAGE)
     play.screen.true("words without sense get a clear answer, and a wrong call its usage")
