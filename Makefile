@@ -9,7 +9,7 @@ LOCALES := handlers/locales
 MESSAGES := build/reflock.pot
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types imports texts lock wheel clean
+.PHONY: help setup demo browser test check lint types imports texts lock wheel clean
 
 help: ## Show these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,7 +29,11 @@ $(INSTALLED): pyproject.toml requirements.lock
 demo: setup ## Watch the whole of Reflock work, on networks that live on this machine only
 	$(BIN)/reflock demo
 
-test: setup ## Run the tests
+# Nothing is fetched where a Chromium is on the PATH, or was fetched before.
+browser: setup
+	@$(BIN)/python -m tests.browser.chromium
+
+test: browser ## Run the tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: lint types imports test ## Lint, types, import rules, tests

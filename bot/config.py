@@ -133,6 +133,9 @@ class WebSection(_Section):
     )
     host: str = Field("127.0.0.1", description="The address to listen on; a reverse proxy with TLS stands before it.")
     port: int = Field(8080, ge=0, le=65535, description="The port to listen on.")
+    visit_hours: int = Field(
+        12, ge=1, le=168, description="How long the browser that opened a one-time link is known on the pages."
+    )
     upload_megabytes: int = Field(
         64, ge=1, le=4096, description="The largest upload; lists alone are a few megabytes, whole archives far more."
     )

@@ -68,10 +68,10 @@ class Events:
         self, connection: "AsyncConnection", about: str, account_id: str, heard: Heard | None = None
     ) -> Context:
         """Make a context on a transaction that is already open."""
-        account = await accounts.get(connection, account_id)
-        if account is None:
+        found = await accounts.with_person(connection, account_id)
+        if found is None:
             raise LookupError(f"There is no account {account_id}.")
-        person = await accounts.get_person(connection, account.person_id)
+        account, person = found
         return Context(
             connection=connection,
             world=self.world,

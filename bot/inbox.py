@@ -144,7 +144,6 @@ class Inbox:
         now = self._events.clock()
         account, _ = await accounts.meet(connection, incoming.network, incoming.actor, incoming.handle, now)
         await accounts.hold(connection, account.id)
-        account = await accounts.get(connection, account.id) or account
         await accounts.heard_from(connection, account, now, None if incoming.public else incoming.thread)
         return account
 

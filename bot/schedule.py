@@ -1,4 +1,4 @@
-"""The fixed ticks: newcomers, retention, wiping. APScheduler keeps them in memory; what is due stands in the database."""
+"""The fixed ticks: newcomers, retention, wiping, census. APScheduler keeps them in memory; what is due stands in the database."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -8,7 +8,7 @@ import structlog
 from bot.announcing import Announcing
 from bot.config import Loaded
 from bot.events import Events
-from handlers import privacy
+from handlers import privacy, stats
 
 _log = structlog.get_logger()
 
@@ -39,11 +39,16 @@ def make_schedule(events: Events, announcing: Announcing, loaded: Loaded) -> Any
     async def wipe() -> None:
         await privacy.wipe(events.database)
 
+    async def census() -> None:
+        await stats.take_census(events.database, events.clock())
+
     scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
     seconds = loaded.config.notices.tick_seconds
     scheduler.add_job(_logged(announce), "interval", seconds=seconds, id="newcomers")
     scheduler.add_job(_logged(retain), "cron", hour=3, minute=17, id="retention")
     scheduler.add_job(_logged(wipe), "interval", minutes=loaded.config.privacy.wipe_minutes, id="wipe")
+    # At the end of each hour, so that the last time of a day is at its end.
+    scheduler.add_job(_logged(census), "cron", minute=59, id="census")
     return scheduler
 
 

@@ -1,12 +1,12 @@
 """What is said of a batch of follows once it is through, and what is checked right before each of them."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from handlers.cadence import after_quiet
 from handlers.context import Context, Speech, World
-from handlers.following import GRANT_LOST
+from handlers.following import GRANT_LOST, how_long, time_for
 from handlers.matching import is_sure, surest_of
 from handlers.names import NETWORKS, name_of
 from handlers.refusals import explain
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _NAMED: Final = 10
+_IDS_A_QUERY: Final = 10_000
 # Long batches take hours: a word now and then.
 _LONG: Final = 200
 _MILESTONES: Final = (75, 50, 25)
@@ -109,23 +110,31 @@ async def undo_done(ctx: Context, batch_id: int) -> int:
 
 
 async def _promise_unfollows(ctx: Context, batch_id: int, ours: Sequence[Followed]) -> None:
-    promises = []
-    for each in ours:
-        target = await accounts.get(ctx.connection, each.target)
-        promises.append(
-            Promise(
-                kind=DeliveryKind.UNFOLLOW,
-                key=f"unfollow:{each.id}",
-                lane=deliveries.act_lane(each.account_id),
-                payload={"actor": each.target, "handle": target.handle if target else "", "uri": each.uri},
-                network=each.network,
-                person_id=ctx.person.id,
-                account_id=each.account_id,
-                contact_id=each.contact_id,
-                batch_id=batch_id,
-            )
+    handles = await _handles_of(ctx, {each.contact_id for each in ours})
+    promises = [
+        Promise(
+            kind=DeliveryKind.UNFOLLOW,
+            key=f"unfollow:{each.id}",
+            lane=deliveries.act_lane(each.account_id),
+            payload={"actor": each.target, "handle": handles.get(each.target, ""), "uri": each.uri},
+            network=each.network,
+            person_id=ctx.person.id,
+            account_id=each.account_id,
+            contact_id=each.contact_id,
+            batch_id=batch_id,
         )
+        for each in ours
+    ]
     await deliveries.promise(ctx.connection, promises, ctx.now)
+
+
+async def _handles_of(ctx: Context, contact_ids: Collection[int]) -> dict[str, str]:
+    """Return the handles of contacts' accounts, by account, a few queries for however many."""
+    ids, handles = list(contact_ids), {}
+    for start in range(0, len(ids), _IDS_A_QUERY):
+        of_some = await accounts.accounts_of(ctx.connection, ids[start : start + _IDS_A_QUERY])
+        handles.update({account.id: account.handle for of_one in of_some.values() for account in of_one})
+    return handles
 
 
 async def progress_of(ctx: Context, person_id: int, batch_id: int) -> None:
@@ -150,7 +159,7 @@ async def batch_progress(ctx: Context, batch_id: int, settled: Collection[int] =
     if batch.undone_at is None and settled:
         await _take_back_unwanted(ctx, batch, settled)
     counts = await follows.tally(ctx.connection, batch_id, DeliveryKind.FOLLOW)
-    waiting = sum(counts.get(state.value, 0) for state in deliveries.UNDONE)
+    waiting = _waiting(counts)
     if batch.undone_at is not None:
         await _undo_progress(ctx, batch, waiting)
     elif waiting:
@@ -159,13 +168,62 @@ async def batch_progress(ctx: Context, batch_id: int, settled: Collection[int] =
         await _summary(ctx, batch, counts)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a batch is, or the undoing of it: so much of it is through; `lines` say it in words."""
+
+    done: int
+    total: int
+    lines: list[str]
+
+    @property
+    def over(self) -> bool:
+        """Tell whether nothing is to come any more."""
+        return self.done == self.total
+
+
+async def progress_in(ctx: Context, batch: Batch) -> Progress:
+    """Say how far a batch of the person's is."""
+    counts = await follows.tally(ctx.connection, batch.id, DeliveryKind.FOLLOW)
+    waiting = _waiting(counts)
+    if batch.undone_at is not None:
+        return await _progress_back(ctx, batch, waiting)
+    total = sum(counts.values())
+    if waiting:
+        lines = [_so_far(ctx, total - waiting, total), how_long(ctx, await time_for(ctx))]
+    else:
+        summary = await _summary_lines(ctx, await follows.of_batch(ctx.connection, batch.id), counts)
+        lines = summary or [ctx.text("Nothing of it is still to come.")]
+    return Progress(total - waiting, total, lines)
+
+
+async def _progress_back(ctx: Context, batch: Batch, under_way: int) -> Progress:
+    """Say how far an undo is; follows that were under way when it came are taken back once they are through."""
+    counts = await follows.tally(ctx.connection, batch.id, DeliveryKind.UNFOLLOW)
+    total, waiting = sum(counts.values()) + under_way, _waiting(counts) + under_way
+    if not waiting:
+        lines = _undone_lines(ctx, counts) or [ctx.text("Nothing of it is still to come.")]
+        return Progress(total, total, lines)
+    number = ctx.texts.number
+    so_far = ctx.text("Taken back: {done} of {total} so far.", done=number(total - waiting), total=number(total))
+    return Progress(total - waiting, total, [so_far, how_long(ctx, await time_for(ctx))])
+
+
+def _waiting(counts: Mapping[str, int]) -> int:
+    return sum(counts.get(state.value, 0) for state in deliveries.UNDONE)
+
+
 async def _undo_progress(ctx: Context, batch: Batch, waiting: int) -> None:
     if waiting:
         return
     await undo_done(ctx, batch.id)  # a follow may have been under way when the undo came
     counts = await follows.tally(ctx.connection, batch.id, DeliveryKind.UNFOLLOW)
-    if any(counts.get(state.value) for state in deliveries.UNDONE) or not counts:
+    if _waiting(counts) or not counts:
         return
+    await _say(ctx, f"batch:{batch.id}:undone", _undone_lines(ctx, counts))
+
+
+def _undone_lines(ctx: Context, counts: Mapping[str, int]) -> list[str]:
     # An unfollow is called off only for want of a consent.
     refused = counts.get(DeliveryState.REFUSED.value, 0) + counts.get(DeliveryState.CANCELLED.value, 0)
     lines = []
@@ -179,7 +237,7 @@ async def _undo_progress(ctx: Context, batch: Batch, waiting: int) -> None:
                 refused,
             )
         )
-    await _say(ctx, f"batch:{batch.id}:undone", lines)
+    return lines
 
 
 async def _milestone(ctx: Context, batch: Batch, counts: dict[str, int], waiting: int) -> None:
@@ -188,18 +246,32 @@ async def _milestone(ctx: Context, batch: Batch, counts: dict[str, int], waiting
     reached = next((each for each in _MILESTONES if percent >= each), None)
     if total <= _LONG or reached is None:
         return
+    await _say(ctx, f"batch:{batch.id}:{reached}", [_so_far(ctx, total - waiting, total)])
+
+
+def _so_far(ctx: Context, done: int, total: int) -> str:
     number = ctx.texts.number
-    said = ctx.text("Following: {done} of {total} so far.", done=number(total - waiting), total=number(total))
-    await _say(ctx, f"batch:{batch.id}:{reached}", [said])
+    return ctx.text("Following: {done} of {total} so far.", done=number(done), total=number(total))
 
 
 async def _summary(ctx: Context, batch: Batch, counts: dict[str, int]) -> None:
     followed = await follows.of_batch(ctx.connection, batch.id)
-    # What was cancelled by the person, and what waits for a consent that has ended, was told when it happened.
-    refused = [each for each in followed if each.state is DeliveryState.REFUSED and each.outcome != GRANT_LOST]
-    dropped = [each for each in followed if each.state is DeliveryState.CANCELLED and each.outcome]
-    if await follows.was_automatic(ctx.connection, batch.id) and not refused:
+    if await follows.was_automatic(ctx.connection, batch.id) and not _refused(followed):
         return  # the notice said already that they would be followed
+    lines = await _summary_lines(ctx, followed, counts)
+    if counts.get("done", 0) or counts.get("requested", 0):
+        lines.append(ctx.text("undo takes it back."))
+    await _say(ctx, f"batch:{batch.id}:done", lines)
+
+
+def _refused(followed: Iterable[Followed]) -> list[Followed]:
+    # What waits for a consent that has ended was told when it happened, as was what the person cancelled.
+    return [each for each in followed if each.state is DeliveryState.REFUSED and each.outcome != GRANT_LOST]
+
+
+async def _summary_lines(ctx: Context, followed: Sequence[Followed], counts: Mapping[str, int]) -> list[str]:
+    refused = _refused(followed)
+    dropped = [each for each in followed if each.state is DeliveryState.CANCELLED and each.outcome]
     lines = []
     if n := counts.get("done", 0):
         lines.append(ctx.plural("Done: I followed {n} account for you.", "Done: I followed {n} accounts for you.", n))
@@ -220,9 +292,7 @@ async def _summary(ctx: Context, batch: Batch, counts: dict[str, int]) -> None:
         lines += [await _refused_line(ctx, each) for each in refused[:_NAMED]]
         if len(refused) > _NAMED:
             lines.append(ctx.plural("… and {n} more: contacts", "… and {n} more: contacts", len(refused) - _NAMED))
-    if counts.get("done", 0) or counts.get("requested", 0):
-        lines.append(ctx.text("undo takes it back."))
-    await _say(ctx, f"batch:{batch.id}:done", lines)
+    return lines
 
 
 async def _refused_line(ctx: Context, refused: Followed) -> str:

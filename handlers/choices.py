@@ -1,5 +1,8 @@
 """skip, restore, why: what somebody chose about single contacts, and why a contact stands as it does."""
 
+from collections.abc import Iterable, Sequence
+from typing import Final
+
 from handlers.batches import explain_state
 from handlers.contacts import selected
 from handlers.context import Context
@@ -12,9 +15,17 @@ from storage import claims, decisions, deliveries, grants, links
 from storage.records import Choice, DeliveryKind, Evidence
 from storage.tables import delivery
 
+_IDS_A_QUERY: Final = 10_000
+
+NONE_LEFT_OUT: Final = N_("None of them was left out, so nothing changed.")
+
 
 @command(
-    "skip", N_("Leave contacts out: not followed, not mentioned again"), fr=("ignorer", "passer"), example="skip 3"
+    "skip",
+    N_("Leave contacts out: not followed, not mentioned again"),
+    fr=("ignorer", "passer"),
+    ar=("استبعاد", "استبعد", "تجاهل"),
+    example="skip 3",
 )
 async def skip(ctx: Context, who: Selection) -> str | None:
     """Leave contacts out, and cancel what was promised about them."""
@@ -25,18 +36,25 @@ async def skip(ctx: Context, who: Selection) -> str | None:
         )
     if not chosen:
         return problem
+    said = await leave_out(ctx, chosen)
+    return f"{problem}\n{said}" if problem else said
+
+
+async def leave_out(ctx: Context, chosen: Sequence[Contact]) -> str:
+    """Leave contacts out, cancel what was promised about them, and say so."""
     ids = [each.person_id for each in chosen]
     await decisions.decide(ctx.connection, ctx.person.id, ids, Choice.SKIP, ctx.now)
-    cancelled = await deliveries.cancel(
-        ctx.connection,
-        ctx.now,
-        delivery.c.person_id == ctx.person.id,
-        delivery.c.kind == DeliveryKind.FOLLOW.value,
-        delivery.c.contact_id.in_(ids),
-        deliveries.NOT_BEGUN,
-    )
-    lines = [problem] if problem else []
-    lines.append(ctx.text("Left out: {names}. restore brings them back.", names=_names(ctx, chosen)))
+    cancelled = 0
+    for start in range(0, len(ids), _IDS_A_QUERY):
+        cancelled += await deliveries.cancel(
+            ctx.connection,
+            ctx.now,
+            delivery.c.person_id == ctx.person.id,
+            delivery.c.kind == DeliveryKind.FOLLOW.value,
+            delivery.c.contact_id.in_(ids[start : start + _IDS_A_QUERY]),
+            deliveries.NOT_BEGUN,
+        )
+    lines = [ctx.text("Left out: {names}. restore brings them back.", names=_names(ctx, chosen))]
     if cancelled:
         lines.append(
             ctx.plural("{n} follow still to come is cancelled.", "{n} follows still to come are cancelled.", cancelled)
@@ -44,22 +62,31 @@ async def skip(ctx: Context, who: Selection) -> str | None:
     return "\n".join(lines)
 
 
-@command("restore", N_("Bring contacts back that were left out"), fr=("rétablir", "retablir"), example="restore 3")
+@command(
+    "restore",
+    N_("Bring contacts back that were left out"),
+    fr=("rétablir", "retablir"),
+    ar=("إرجاع", "ارجاع", "استعادة", "استرجاع"),
+    example="restore 3",
+)
 async def restore(ctx: Context, who: Selection) -> str | None:
     """Forget that contacts were left out."""
     found = await contacts(ctx)
     chosen, problem = (found, None) if who.everything else await selected(ctx, found, who)
+    lines = [problem, await bring_back(ctx, chosen)]
+    return "\n".join(filter(None, lines)) or ctx.text(NONE_LEFT_OUT)
+
+
+async def bring_back(ctx: Context, chosen: Iterable[Contact]) -> str | None:
+    """Forget which of some contacts were left out, and say so; None when none of them was."""
     skipped = [each for each in chosen if each.choice is Choice.SKIP]
-    lines = [problem] if problem else []
-    if skipped:
-        await decisions.withdraw(ctx.connection, ctx.person.id, [each.person_id for each in skipped])
-        lines.append(ctx.text("Back in the list: {names}.", names=_names(ctx, skipped)))
-    elif not problem:
-        lines.append(ctx.text("None of them was left out, so nothing changed."))
-    return "\n".join(lines)
+    if not skipped:
+        return None
+    await decisions.withdraw(ctx.connection, ctx.person.id, [each.person_id for each in skipped])
+    return ctx.text("Back in the list: {names}.", names=_names(ctx, skipped))
 
 
-def _names(ctx: Context, chosen: list[Contact]) -> str:
+def _names(ctx: Context, chosen: Sequence[Contact]) -> str:
     most = 20
     names = [name_of(ctx.account.network, each.native[0]) for each in chosen[:most]]
     return ctx.texts.listing([*names, "…"] if len(chosen) > most else names)
@@ -69,6 +96,7 @@ def _names(ctx: Context, chosen: list[Contact]) -> str:
     "why",
     N_("Explain why a contact is shown, or not, and followed, or not"),
     fr=("pourquoi",),
+    ar=("لماذا", "ليش"),
     example="why old_handle",
 )
 async def why(ctx: Context, handle: XHandle) -> str | None:

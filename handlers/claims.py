@@ -53,6 +53,7 @@ class ArchiveMismatch(Exception):
     "claim",
     N_("Say who you were on X, and get the post that proves it"),
     fr=("prouver", "revendiquer", "réclamer"),
+    ar=("إثبات", "اثبات", "أثبت", "اثبت", "مطالبة"),
     example="claim old_handle",
 )
 async def claim(ctx: Context, handle: XHandle | None = None) -> str | None:
@@ -124,7 +125,13 @@ async def _own_accounts(ctx: Context) -> list[Account]:
     return sorted(own, key=lambda each: each.id != ctx.account.id)
 
 
-@command("unclaim", N_("Take a claim to an X account back"), fr=("renoncer",), example="unclaim old_handle")
+@command(
+    "unclaim",
+    N_("Take a claim to an X account back"),
+    fr=("renoncer",),
+    ar=("تنازل", "سحب المطالبة", "إلغاء المطالبة", "الغاء المطالبة"),
+    example="unclaim old_handle",
+)
 async def unclaim(ctx: Context, handle: XHandle) -> str | None:
     """Ask before a claim is taken back."""
     mine = await claims.of_person(ctx.connection, ctx.person.id)
@@ -164,6 +171,7 @@ async def _unclaim_answered(ctx: Context, question: Question, words: str) -> str
     "report",
     N_("Ask an operator to look at an X account: deleted, contested, or somebody else's"),
     fr=("signaler",),
+    ar=("بلاغ", "إبلاغ", "ابلاغ"),
     example="report old_handle it was mine, and is deleted",
 )
 async def report(ctx: Context, handle: XHandle, words: Rest | None = None) -> str | None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote, urlsplit
@@ -28,6 +28,8 @@ CODE_QUESTION: Final = "consent_code"
 # What Mastodon shows to be pasted: Doorkeeper's token, 43 letters of base64url; other servers' are shorter. A server's
 # name always has a dot in it, so the two cannot be confused.
 _CODE: Final = re.compile(r"[A-Za-z0-9_-]{16,512}")
+
+_NOTHING_TO_END: Final = N_("You have given me no consent to follow for you, so there is nothing to end.")
 
 _PROBLEMS: Final[Mapping[str, str]] = {
     "consent_refused": N_(
@@ -57,6 +59,7 @@ _PROBLEMS: Final[Mapping[str, str]] = {
         "That address is not one that I may ask. Write just the server's name, for example: mastodon.social"
     ),
     "unreachable": N_("That server does not answer. Is its name right? Otherwise try again later, with: connect"),
+    "silent": N_("Your server does not answer me just now. Reload this page in a moment, or send me: connect"),
     "no_web_address": N_(
         "To ask Bluesky for your consent I need a web address of my own, and my operator has not given me one yet. Until "
         "then, follow by hand: contacts shows whom."
@@ -96,6 +99,7 @@ class Taken:
     "connect",
     N_("Let me follow on your behalf (you consent on your own server; I never see a password)"),
     fr=("connecter", "autoriser"),
+    ar=("ربط", "اربط", "إذن", "اذن"),
     example="connect mastodon.social",
 )
 async def connect(ctx: Context, server_or_handle: Rest | None = None) -> str:
@@ -176,9 +180,14 @@ def _server_meant(ctx: Context, where: str) -> str | None:
             return None
         _, _, host = ctx.account.handle.lstrip("@").partition("@")
         return host or urlsplit(ctx.account.id).netloc
-    on_bluesky = word == "bluesky" or word.startswith("did:") or word.endswith((".bsky.social", "bsky.app"))
-    is_own = ctx.account.network is NetworkName.BLUESKY and word == ctx.account.handle.lower().lstrip("@")
-    return None if on_bluesky or is_own else where
+    return None if is_on_bluesky(ctx.account, where) else where
+
+
+def is_on_bluesky(account: Account, where: str) -> bool:
+    """Tell whether words typed by the owner of an account mean Bluesky; a domain alone may as well be a server's."""
+    word = where.lower().lstrip("@")
+    named = word == "bluesky" or word.startswith("did:") or word.endswith((".bsky.social", "bsky.app"))
+    return named or (account.network is NetworkName.BLUESKY and word == account.handle.lower().lstrip("@"))
 
 
 def _quoted(server: str) -> str:
@@ -295,24 +304,46 @@ async def lost(ctx: Context, account_id: str) -> None:
     "disconnect",
     N_("Take your consent back: I follow nobody for you any more"),
     fr=("déconnecter", "deconnecter"),
+    ar=("فصل", "افصل", "سحب الإذن", "سحب الاذن", "إلغاء الربط", "الغاء الربط"),
     example="disconnect mastodon",
 )
 async def disconnect(ctx: Context, network: Literal["bluesky", "mastodon"] | None = None) -> str:
     """End consents at once here, and promise to end them at their issuers."""
-    held = [
-        grant
-        for grant in await grants.of_person(ctx.connection, ctx.person.id)
-        if grant.state is not GrantState.ENDED and network in (None, grant.network.value)
-    ]
-    if not held:
-        if network is None:
-            return ctx.text("You have given me no consent to follow for you, so there is nothing to end.")
-        return ctx.text(
-            "You have given me no consent on {network}, so there is nothing to end there.",
-            network=NETWORKS[NetworkName(network)],
-        )
+    given = [grant for grant in (await held(ctx)).values() if network in (None, grant.network.value)]
+    if given:
+        return await _end(ctx, given)
+    if network is None:
+        return ctx.text(_NOTHING_TO_END)
+    return ctx.text(
+        "You have given me no consent on {network}, so there is nothing to end there.",
+        network=NETWORKS[NetworkName(network)],
+    )
+
+
+async def disconnect_account(ctx: Context, account_id: str) -> str:
+    """End the consent of one of the person's accounts, as `disconnect` ends those of a network."""
+    given = (await held(ctx)).get(account_id)
+    return await _end(ctx, [given]) if given is not None else ctx.text(_NOTHING_TO_END)
+
+
+async def held(ctx: Context) -> dict[str, Grant]:
+    """Return the person's consents that we have not ended, by account; a lost one is among them."""
+    of_person = await grants.of_person(ctx.connection, ctx.person.id)
+    return {grant.account_id: grant for grant in of_person if grant.state is not GrantState.ENDED}
+
+
+def describe(texts: Texts, grant: Grant, account: Account) -> str:
+    """Say in a line how the consent of an account stands, and since when."""
+    name = plain_name(account)
+    if grant.state is GrantState.LOST:
+        return texts.text(N_("{account}: your server has ended this consent, so I follow nobody there"), account=name)
+    since = texts.moment(grant.created_at)
+    return texts.text(N_("{account}: I may follow for you since {moment}"), account=name, moment=since)
+
+
+async def _end(ctx: Context, given: Sequence[Grant]) -> str:
     waiting, names = 0, []
-    for grant in held:
+    for grant in given:
         account = await accounts.get(ctx.connection, grant.account_id)
         waiting += await _cancel_follows(ctx, grant.account_id)
         if account is not None:

@@ -1,15 +1,20 @@
 """contacts: who of the people somebody followed on X is here, numbered, so that `follow 3` means what was read."""
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Final
 
+from handlers import one_time
 from handlers.context import Context
+from handlers.following import Plan
 from handlers.matching import Contact, contacts_of
 from handlers.names import NETWORKS, name_of, x_name
+from handlers.refusals import explain
 from handlers.routing import command
 from handlers.texts import N_
 from handlers.words import Selection
 from storage import decisions, links
+from storage.codes import Purpose
 from storage.follows import Followed
 from storage.records import Choice, DeliveryState, Evidence
 
@@ -23,10 +28,20 @@ _OUTCOMES: Final[Mapping[str, str]] = {
 }
 
 
+class Standing(StrEnum):
+    """How a contact stands: what is still to be done about them, if anything."""
+
+    OPEN = "open"
+    PENDING = "pending"  # to be followed, or as soon as there is a consent
+    FOLLOWED = "followed"
+    SKIPPED = "skipped"
+
+
 @command(
     "contacts",
     N_("List who of the people you followed on X is here"),
     fr=("relations", "qui"),
+    ar=("جهات الاتصال", "جهات", "معارف", "معارفي", "القائمة", "قائمة"),
     en=("list", "matches"),
     example="contacts 2",
 )
@@ -57,6 +72,8 @@ async def contacts(ctx: Context, page: int = 1) -> str | None:
             ctx.text("Page {page} of {pages}. For more: contacts {next}", page=page, pages=pages, next=page + 1)
         )
     lines.append(ctx.text("To follow them: follow all, or by number: follow 1 3 5-9. To leave one out: skip 3."))
+    if (link := await one_time.link(ctx, Purpose.CONTACTS)) is not None:
+        lines.append(ctx.text("To look at them and choose on a page: {link}", link=link))
     return "\n".join(lines)
 
 
@@ -96,8 +113,8 @@ def line(ctx: Context, contact: Contact, number: int) -> str:
     return " · ".join([said, *remarks(ctx, contact)])
 
 
-def remarks(ctx: Context, contact: Contact) -> list[str]:
-    """Say what there is to know of a contact: mutual, how sure, what was chosen and done."""
+def remarks(ctx: Context, contact: Contact, *, with_reasons: bool = False) -> list[str]:
+    """Say what there is to know of a contact: mutual, how sure, what was chosen and done, and why not if wished."""
     said = []
     if contact.mutual:
         said.append(ctx.text("followed you back"))
@@ -107,9 +124,40 @@ def remarks(ctx: Context, contact: Contact) -> list[str]:
         said.append(ctx.text("known by the handle alone: choose by hand"))
     if contact.choice is Choice.SKIP:
         said.append(ctx.text("skipped"))
-    states = {(each.network, state) for each in contact.follows if (state := state_of(each)) is not None}
-    said += [ctx.text(_OUTCOMES[state], network=NETWORKS[network]) for network, state in sorted(states)]
+    states = {
+        (each.network, state, explain(ctx, each.outcome) if with_reasons and state == "refused" else "")
+        for each in contact.follows
+        if (state := state_of(each)) is not None
+    }
+    for network, state, reason in sorted(states):
+        outcome = ctx.text(_OUTCOMES[state], network=NETWORKS[network])
+        said.append(ctx.text("{outcome} ({reason})", outcome=outcome, reason=reason) if reason else outcome)
     return said
+
+
+def standings(found: Sequence[Contact], planned: Plan) -> dict[int, Standing]:
+    """Tell how contacts stand; `planned` is what would have to be done about them."""
+    to_follow = {each.person_id for each in planned.contacts}
+    return {each.person_id: _standing(each, to_follow=each.person_id in to_follow) for each in found}
+
+
+def _standing(contact: Contact, *, to_follow: bool) -> Standing:
+    states = {state_of(each) for each in contact.follows} - {None, "refused"}
+    if contact.choice is Choice.SKIP:
+        return Standing.SKIPPED
+    if to_follow:
+        return Standing.OPEN
+    if "pending" in states:
+        return Standing.PENDING
+    if states:
+        return Standing.FOLLOWED
+    return Standing.PENDING if contact.choice is Choice.FOLLOW else Standing.OPEN
+
+
+async def numbers(ctx: Context, found: Sequence[Contact]) -> dict[int, int]:
+    """Return the numbers that contacts have in the conversation; who came after the list was read has none yet."""
+    read = await decisions.read_listing(ctx.connection, ctx.person.id) or [each.person_id for each in found]
+    return {person_id: number for number, person_id in enumerate(read, 1)}
 
 
 def state_of(followed: Followed) -> str | None:

@@ -113,6 +113,15 @@ async def promise_steps(ctx: Context, steps: Sequence[Step], how: How) -> int:
     return batch_id
 
 
+def how_long(ctx: Context, wait: int) -> str:
+    """Say how long so many milliseconds of following are."""
+    if wait < 60_000:
+        return ctx.text("That takes less than a minute.")
+    return ctx.text(
+        "At a pace that the networks accept it takes about {time}, and goes on by itself.", time=ctx.texts.span(wait)
+    )
+
+
 async def time_for(ctx: Context, steps: Sequence[Step] = ()) -> int:
     """Return the milliseconds until these steps, and what is promised before them, will have been done."""
     ahead = await follows.pending(ctx.connection, ctx.person.id)

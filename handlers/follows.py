@@ -1,20 +1,22 @@
 """follow, auto, undo: a preview, a yes, and then it goes, on every network for which there is a consent."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from handlers.batches import undo_done
 from handlers.contacts import nobody_yet, not_open_yet, selected
 from handlers.context import Context
-from handlers.following import Plan, plan, promise_steps, time_for
-from handlers.matching import contacts
+from handlers.following import Plan, how_long, plan, promise_steps, time_for
+from handlers.matching import Contact, contacts
 from handlers.names import NETWORKS, name_of
 from handlers.notices import look_anew
 from handlers.routing import Answer, command
 from handlers.texts import N_
 from handlers.words import Selection, agreed
 from storage import accounts, decisions, deliveries, follows, grants, questions
+from storage.follows import Batch
 from storage.records import Account, Choice, DeliveryKind, Question
 from storage.tables import delivery
 
@@ -28,6 +30,7 @@ _NAMED: Final = 5
     "follow",
     N_("Follow the people who are here, on your behalf: first a preview, then your yes"),
     fr=("suivre", "suis"),
+    ar=("متابعة", "تابع", "تابعي"),
     example="follow 1 3 5-9",
 )
 async def follow(ctx: Context, who: Selection = _EVERYTHING) -> str | None:
@@ -38,7 +41,7 @@ async def follow(ctx: Context, who: Selection = _EVERYTHING) -> str | None:
     if not found:
         return await nobody_yet(ctx)
     if who.everything:
-        chosen = [each for each in found if each.sure and each.choice is not Choice.SKIP]
+        chosen = everybody(found)
         unsure = [each for each in found if not each.sure and each.choice is None]
         problem = None
     else:
@@ -67,6 +70,23 @@ async def follow(ctx: Context, who: Selection = _EVERYTHING) -> str | None:
     return "\n".join(lines)
 
 
+def everybody(found: Iterable[Contact]) -> list[Contact]:
+    """Return whom `follow all` means: everybody who is sure and was not left out."""
+    return [each for each in found if each.sure and each.choice is not Choice.SKIP]
+
+
+async def preview_in_short(ctx: Context, planned: Plan) -> list[str]:
+    """Say how many would be followed where, how long it takes, and what a consent is missing for."""
+    counts = [
+        ctx.plural("{n} on {network}", "{n} on {network}", len(steps), network=NETWORKS[network])
+        for network in sorted(planned.granted)
+        if (steps := planned.on(network))
+    ]
+    lines = [ctx.text("I would follow for you: {counts}.", counts=ctx.texts.listing(counts))] if counts else []
+    lines += await _time_and_rest(ctx, planned)
+    return lines or [ctx.text("Nobody is chosen. Tick whom I shall follow for you.")]
+
+
 async def _preview(ctx: Context, planned: Plan) -> list[str]:
     lines = []
     for network in sorted(planned.granted):
@@ -81,8 +101,17 @@ async def _preview(ctx: Context, planned: Plan) -> list[str]:
                 names=_names(ctx, [step.theirs for step in steps]),
             )
         )
+    lines += await _time_and_rest(ctx, planned)
+    if planned.unreached:
+        lines.append(await _how_to_consent(ctx))
+    return lines
+
+
+async def _time_and_rest(ctx: Context, planned: Plan) -> list[str]:
+    """Say how long the planned steps take, and what becomes of the contacts for whom there are none."""
+    lines = []
     if planned.steps:
-        lines.append(_how_long(ctx, await time_for(ctx, planned.steps)))
+        lines.append(how_long(ctx, await time_for(ctx, planned.steps)))
     if planned.standing:
         lines.append(
             ctx.plural(
@@ -101,7 +130,6 @@ async def _preview(ctx: Context, planned: Plan) -> list[str]:
                 networks=ctx.texts.listing([NETWORKS[network] for network in networks]),
             )
         )
-        lines.append(await _how_to_consent(ctx))
     return lines
 
 
@@ -110,14 +138,6 @@ def _names(ctx: Context, named: Sequence[Account]) -> str:
     if (more := len(named) - _NAMED) > 0:
         return ctx.plural("{names} and {n} more", "{names} and {n} more", more, names=", ".join(names))
     return ctx.texts.listing(names)
-
-
-def _how_long(ctx: Context, wait: int) -> str:
-    if wait < 60_000:
-        return ctx.text("That takes less than a minute.")
-    return ctx.text(
-        "At a pace that the networks accept it takes about {time}, and goes on by itself.", time=ctx.texts.span(wait)
-    )
 
 
 async def _how_to_consent(ctx: Context) -> str:
@@ -140,12 +160,27 @@ async def _follow_answered(ctx: Context, question: Question, words: str) -> str 
     chosen = [each for each in await contacts(ctx) if each.person_id in wanted]
     if not chosen:
         return ctx.text("Those people are not here any more, so there is nobody to follow.")
+    begun = await begin(ctx, chosen)
+    return "\n".join([*begun.lines, await _how_to_consent(ctx)] if begun.lacks_consent else begun.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What has begun: the batch of follows, None when there is nothing to follow now, and what is said of it."""
+
+    batch_id: int | None
+    lines: list[str]
+    lacks_consent: bool
+
+
+async def begin(ctx: Context, chosen: Sequence[Contact]) -> Begun:
+    """Follow contacts as soon as it can be: at once, or when the consent for it is there."""
     await decisions.decide(ctx.connection, ctx.person.id, [each.person_id for each in chosen], Choice.FOLLOW, ctx.now)
     planned = await plan(ctx, chosen, retry=True)
-    lines = []
+    batch_id, lines = None, []
     if planned.steps:
-        await promise_steps(ctx, planned.steps, follows.CHOSEN)
-        lines += [_begun(ctx, planned), _how_long(ctx, await time_for(ctx))]
+        batch_id = await promise_steps(ctx, planned.steps, follows.CHOSEN)
+        lines += [_begun(ctx, planned), how_long(ctx, await time_for(ctx))]
         lines.append(ctx.text("I tell you when it is done; undo takes it back."))
     if planned.unreached:
         lines.append(
@@ -155,8 +190,8 @@ async def _follow_answered(ctx: Context, question: Question, words: str) -> str 
                 len(planned.unreached),
             )
         )
-        lines.append(await _how_to_consent(ctx))
-    return "\n".join(lines) or ctx.text("They are all followed already, so there is nothing to do.")
+    nothing = ctx.text("They are all followed already, so there is nothing to do.")
+    return Begun(batch_id, lines or [nothing], bool(planned.unreached))
 
 
 def _begun(ctx: Context, planned: Plan) -> str:
@@ -174,10 +209,16 @@ async def consented(ctx: Context) -> str | None:
     if not planned.steps:
         return None
     await promise_steps(ctx, planned.steps, follows.CHOSEN)
-    return "\n".join([_begun(ctx, planned), _how_long(ctx, await time_for(ctx))])
+    return "\n".join([_begun(ctx, planned), how_long(ctx, await time_for(ctx))])
 
 
-@command("auto", N_("Follow proved newcomers without asking each time, or not"), fr=("automatique",), example="auto on")
+@command(
+    "auto",
+    N_("Follow proved newcomers without asking each time, or not"),
+    fr=("automatique",),
+    ar=("تلقائي", "تلقائيا", "تلقائيًا"),
+    example="auto on",
+)
 async def auto(ctx: Context, on: bool | None = None) -> str | None:
     """Remember whether newcomers are followed without asking."""
     if on is None:
@@ -209,17 +250,30 @@ async def auto(ctx: Context, on: bool | None = None) -> str | None:
     return "\n".join(lines)
 
 
-@command("undo", N_("Take the last follows back, all of them"), fr=("annuler-tout", "défaire", "defaire"))
+@command(
+    "undo",
+    N_("Take the last follows back, all of them"),
+    fr=("annuler-tout", "défaire", "defaire"),
+    ar=("تراجع", "التراجع", "إلغاء المتابعة", "الغاء المتابعة"),
+)
 async def undo(ctx: Context) -> str | None:
     """Ask before the last batch is taken back."""
     batch = await follows.last_batch(ctx.connection, ctx.person.id)
-    made = await follows.of_batch(ctx.connection, batch.id) if batch else []
-    coming, done = sum(each.pending for each in made), sum(each.to_undo for each in made)
-    if batch is None or not coming + done:
+    preview = await undo_preview(ctx, batch) if batch else []
+    if batch is None or not preview:
         return ctx.text("There is nothing to undo: no follow that I made for you still stands.")
     expires_at = ctx.now + ctx.settings.question_lifetime
     await questions.ask(ctx.connection, ctx.account.id, _UNDO, {"batch": batch.id}, expires_at)
-    lines = [ctx.text("The last follows are those of {moment}.", moment=ctx.texts.moment(batch.created_at))]
+    moment = ctx.text("The last follows are those of {moment}.", moment=ctx.texts.moment(batch.created_at))
+    shall_i = ctx.text("Whom you followed before you keep following. Shall I? Answer yes or no.")
+    return "\n".join([moment, *preview, shall_i])
+
+
+async def undo_preview(ctx: Context, batch: Batch) -> list[str]:
+    """Say what of a batch would be undone; nothing when there is nothing left."""
+    made = await follows.of_batch(ctx.connection, batch.id)
+    coming, done = sum(each.pending for each in made), sum(each.to_undo for each in made)
+    lines = []
     if done:
         lines.append(
             ctx.plural(
@@ -230,8 +284,7 @@ async def undo(ctx: Context) -> str | None:
         lines.append(
             ctx.plural("I would cancel {n} follow still to come.", "I would cancel {n} follows still to come.", coming)
         )
-    lines.append(ctx.text("Whom you followed before you keep following. Shall I? Answer yes or no."))
-    return "\n".join(lines)
+    return lines
 
 
 async def _undo_answered(ctx: Context, question: Question, words: str) -> str | None:
@@ -241,7 +294,11 @@ async def _undo_answered(ctx: Context, question: Question, words: str) -> str | 
     await questions.drop(ctx.connection, ctx.account.id)
     if not sure:
         return ctx.text("Good, everything stays as it is.")
-    batch_id = json.loads(question.data)["batch"]
+    return await take_back(ctx, json.loads(question.data)["batch"])
+
+
+async def take_back(ctx: Context, batch_id: int) -> str:
+    """Undo a batch of the person's, and say what that comes to."""
     batch = await follows.lock_batch(ctx.connection, batch_id)
     if batch is None or batch.person_id != ctx.person.id or batch.undone_at is not None:
         return ctx.text("That was undone already.")
@@ -274,7 +331,7 @@ async def progress(ctx: Context) -> str | None:
     if not ahead:
         return None
     said = ctx.plural("{n} follow is still to come.", "{n} follows are still to come.", ahead)
-    return f"{said} {_how_long(ctx, await time_for(ctx))}"
+    return f"{said} {how_long(ctx, await time_for(ctx))}"
 
 
 ANSWERS: Final[Mapping[str, Answer]] = {_FOLLOW: _follow_answered, _UNDO: _undo_answered}

@@ -23,6 +23,7 @@ _SHORT: Final = N_(
     N_("Say hello, and see where you are"),
     en=("hello", "hi", "hey"),
     fr=("bonjour", "bonsoir", "salut", "coucou", "commencer"),
+    ar=("مرحبا", "مرحبًا", "أهلا", "اهلا", "أهلًا", "سلام", "السلام عليكم", "ابدأ", "ابدا"),
     public=True,
     when_stopped=True,
 )
@@ -62,7 +63,12 @@ def _introduction(ctx: Context) -> str:
     )
 
 
-@command("guide", N_("The three steps, explained"), fr=("étapes", "etapes"))
+@command(
+    "guide",
+    N_("The three steps, explained"),
+    fr=("étapes", "etapes"),
+    ar=("دليل", "الدليل", "خطوات", "الخطوات", "شرح"),
+)
 async def guide(ctx: Context) -> str | None:
     """Explain the three steps."""
     return "\n\n".join(
@@ -98,7 +104,12 @@ async def guide(ctx: Context) -> str | None:
     )
 
 
-@command("exit", N_("A word of farewell for X, ready to be posted"), fr=("adieu", "quitter"))
+@command(
+    "exit",
+    N_("A word of farewell for X, ready to be posted"),
+    fr=("adieu", "quitter"),
+    ar=("وداع", "وداعا", "وداعًا", "خروج"),
+)
 async def exit_(ctx: Context) -> str | None:
     """Write a farewell post without a code."""
     own = (await accounts.accounts_of(ctx.connection, [ctx.person.id])).get(ctx.person.id, [])
@@ -117,6 +128,7 @@ async def exit_(ctx: Context) -> str | None:
     N_("All commands, or one of them explained"),
     en=("commands",),
     fr=("aide", "commandes"),
+    ar=("مساعدة", "المساعدة", "ساعدني", "أوامر", "اوامر"),
     when_stopped=True,
     example="help claim",
 )

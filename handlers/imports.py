@@ -7,7 +7,7 @@ import numpy as np
 
 from handlers import one_time
 from handlers.archive import Ids, Lists
-from handlers.claims import ArchiveMismatch, evidence_from_archive
+from handlers.claims import evidence_from_archive
 from handlers.contacts import line, not_open_yet
 from handlers.context import Context
 from handlers.matching import Contact, contacts
@@ -46,6 +46,7 @@ def keyed(keys: Keys, lists: Lists) -> Keyed:
     "import",
     N_("Hand over the list of people you followed on X"),
     fr=("importer",),
+    ar=("استيراد", "استورد", "أرشيف", "ارشيف"),
     en=("upload",),
     example="import jack_smith marie75",
 )
@@ -95,15 +96,12 @@ async def _typed(ctx: Context, handles: list[XHandle]) -> str:
 async def received(ctx: Context, given: Keyed) -> str:
     """Keep lists that were uploaded, and answer at once who of them is here, for a DM and for the page.
 
-    A list takes the place of the former one of the same archive; a part of it without its beginning is added. Nothing
-    is kept when the archive is of another X account than the one that was claimed.
+    A list takes the place of the former one of the same archive; a part of it without its beginning is added. Raise
+    ArchiveMismatch, having kept nothing, when the archive is of another X account than the one that was claimed.
     """
     lists, said = given.lists, []
     if lists.account_x_id is not None and lists.x_handle is not None:
-        try:
-            said.append(await evidence_from_archive(ctx, lists.account_x_id, lists.x_handle))
-        except ArchiveMismatch as mismatch:
-            return str(mismatch)
+        said.append(await evidence_from_archive(ctx, lists.account_x_id, lists.x_handle))
     source = f"archive:{lists.account_x_id or ''}"
     added = 0
     for direction, keys in ((Direction.FOLLOWING, given.following), (Direction.FOLLOWERS, given.followers)):

@@ -22,6 +22,7 @@ _FRESH: Final = N_("For a fresh one, send link from your other account.")
     "link",
     N_("Join your accounts on both networks into one person"),
     fr=("lier", "relier", "joindre"),
+    ar=("جمع", "اجمع", "دمج", "جمع الحسابات"),
     example="link LK-7F3K-9QXA",
 )
 async def link(ctx: Context, secret: Code | None = None) -> str | None:

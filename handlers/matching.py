@@ -1,6 +1,6 @@
 """Work out who of a person's lists is here, and which of them may be shown: a query, never rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # Bridgy Fed's copies of accounts of the other network (fed.brid.gy/docs).
 _BRIDGED: Final = (".ap.brid.gy", "@bsky.brid.gy")
-_IDS_A_QUERY: Final = 10_000
+# So many at a time: whoever has thousands of contacts must not keep the others waiting.
+_IDS_A_QUERY: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,13 @@ async def contacts_of(connection: "AsyncConnection", world: World, person: Perso
         ids = shown[start : start + _IDS_A_QUERY]
         reachable = await accounts.accounts_of(connection, ids)
         held = await claims.of_persons(connection, ids)
-        for person_id in ids:
-            surest = _surest(matched[person_id], held.get(person_id, ()))
-            if surest is None or person_id not in reachable:
-                continue
-            match, claim = surest
+        surest = {
+            person_id: pair
+            for person_id in ids
+            if person_id in reachable and (pair := _surest(matched[person_id], held.get(person_id, ()))) is not None
+        }
+        mutual = _on(own.followers, world.keys, [claim for _, claim in surest.values()])
+        for person_id, (match, claim) in surest.items():
             found.append(
                 Contact(
                     person_id=person_id,
@@ -100,7 +103,7 @@ async def contacts_of(connection: "AsyncConnection", world: World, person: Perso
                     x_handle=claim.x_handle,
                     evidence=claim.evidence,
                     by_id=match.by_id,
-                    mutual=bool(links.hold(own.followers, keys_of(world.keys, [claim])).any()),
+                    mutual=claim.id in mutual,
                     choice=choices.get(person_id),
                     arrival_seq=max((each.arrival_seq or 0 for each in matched[person_id]), default=0) or None,
                     follows=tuple(followed.get(person_id, ())),
@@ -130,6 +133,19 @@ async def surest_of(
         if surest is not None:
             found[person_id] = surest
     return found
+
+
+def _on(listed: Keys64, keys: Keys, of: Sequence[Claim]) -> set[int]:
+    """Return the claims, by id, whose X account stands on a list; all at once, because keys are cheap by the dozen."""
+    with_id = [each for each in of if each.x_id is not None]
+    by_id = links.hold(listed, keys.of_ids(_ids(with_id)))
+    by_handle = links.hold(listed, keys.of_handles([each.x_handle for each in of]))
+    return {
+        each.id
+        for some, holds in ((with_id, by_id), (of, by_handle))
+        for each, on in zip(some, holds.tolist(), strict=True)
+        if on
+    }
 
 
 def _ids(of: Iterable[Claim]) -> Keys64:

@@ -177,6 +177,7 @@ async def _say(ctx: Context, told: list[Contact], following: int) -> None:
     "notify",
     N_("Choose how often I tell you about newcomers"),
     fr=("prévenir", "prevenir", "notifier"),
+    ar=("إشعارات", "اشعارات", "إشعار", "اشعار", "تنبيه"),
     example="notify daily",
 )
 async def notify(ctx: Context, cadence: Literal["now", "daily", "weekly", "off"] | None = None) -> str | None:
@@ -191,7 +192,13 @@ async def notify(ctx: Context, cadence: Literal["now", "daily", "weekly", "off"]
     return ctx.text(CADENCE[chosen])
 
 
-@command("quiet", N_("Choose hours in which I keep quiet"), fr=("calme", "nuit"), example="quiet 22-8")
+@command(
+    "quiet",
+    N_("Choose hours in which I keep quiet"),
+    fr=("calme", "nuit"),
+    ar=("هدوء", "الهدوء", "ساعات الهدوء"),
+    example="quiet 22-8",
+)
 async def quiet(ctx: Context, hours: Hours | None = None) -> str | None:
     """Remember the quiet hours."""
     person = ctx.person
@@ -220,6 +227,7 @@ async def look_anew(ctx: Context) -> None:
     "discoverable",
     N_("Choose who is told that you are here"),
     fr=("visible", "découvrable", "decouvrable"),
+    ar=("ظهور", "الظهور", "مرئي"),
     example="discoverable mutuals",
 )
 async def discoverable(ctx: Context, whom: Literal["everyone", "mutuals", "off"] | None = None) -> str | None:

@@ -3,35 +3,51 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
-from handlers import batches, contests, one_time
+from handlers import batches, contests, held, one_time
 from handlers.context import Context, JsonObject
-from handlers.names import plain_name, x_name
+from handlers.names import plain_name
 from handlers.routing import Answer, command
-from handlers.texts import N_
+from handlers.texts import N_, Texts
 from handlers.words import agreed
-from storage import accounts, claims, deliveries, overview, privacy, questions
+from storage import accounts, deliveries, privacy, questions
 from storage.codes import Purpose
 from storage.deliveries import Promise
 from storage.keys import new_token
 from storage.privacy import Forgotten, retention, wipe
-from storage.records import Account, ClaimState, DeliveryKind, DeliveryState, Direction, Question
+from storage.records import Account, DeliveryKind, Question
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["ANSWERS", "everything", "export", "forget_me", "forget_now", "retention", "wipe"]
+__all__ = [
+    "ANSWERS",
+    "everything",
+    "export",
+    "farewell",
+    "forget_me",
+    "forget_now",
+    "retention",
+    "what_goes",
+    "wipe",
+    "wiped_within",
+]
 
 FORGET_QUESTION: Final = "forget"
 # Within this time the bytes are off the disk too: see `storage.privacy.retention` and `wipe`.
 _WIPED_WITHIN: Final = 2 * 86_400_000
 
 
-@command("export", N_("Get everything I hold about you"), fr=("exporter", "mes données", "mes donnees"))
+@command(
+    "export",
+    N_("Get everything I hold about you"),
+    fr=("exporter", "mes données", "mes donnees"),
+    ar=("تصدير", "بياناتي"),
+)
 async def export(ctx: Context) -> str:
     """Give a one-time link to everything that is held or, without a web address, a readable summary."""
     link = await one_time.link(ctx, Purpose.EXPORT)
     if link is None:
-        return await _summary(ctx)
+        return await held.summary(ctx)
     return ctx.text(
         "Here is everything I hold about you, as a file. The link is for you alone, works once and expires in {time}:\n"
         "{link}",
@@ -45,46 +61,12 @@ async def everything(connection: "AsyncConnection", person_id: int, now: int) ->
     return {"exported_at": privacy.moment(now), **await privacy.held(connection, person_id)}
 
 
-async def _summary(ctx: Context) -> str:
-    connection, person, texts = ctx.connection, ctx.person, ctx.texts
-    mine = (await accounts.accounts_of(connection, [person.id]))[person.id]
-    claimed = [each for each in await claims.of_person(connection, person.id) if each.state is not ClaimState.WITHDRAWN]
-    sums = await overview.of_person(connection, person.id)
-    consented = [each for each in mine if each.id in sums.granted]
-    none = ctx.text("none")
-    lines = [
-        ctx.text("This is what I hold about you."),
-        ctx.text("Accounts: {accounts}", accounts=texts.listing([plain_name(each) for each in mine])),
-        ctx.text(
-            "Old X accounts: {accounts}",
-            accounts=texts.listing([x_name(each.x_handle, ctx.account.network) for each in claimed]) or none,
-        ),
-        ctx.text(
-            "Lists: {following} you followed, {followers} who followed you, kept as pseudonyms that name nobody",
-            following=texts.number(sums.lists.get(Direction.FOLLOWING, 0)),
-            followers=texts.number(sums.lists.get(Direction.FOLLOWERS, 0)),
-        ),
-        ctx.text(
-            "Consents (encrypted): {accounts}",
-            accounts=texts.listing([plain_name(each) for each in consented]) or none,
-        ),
-        ctx.text("Follows made for you: {n}", n=texts.number(sums.follows.get(DeliveryState.DONE, 0))),
-        ctx.text("Language: {language}", language=person.language or ctx.texts.language),
-        ctx.text("Known since: {moment}", moment=texts.moment(person.created_at)),
-        ctx.text(
-            "Of your messages I keep only that they came, and when. What they said I keep of reports, and, encrypted, of "
-            "those that I failed to handle."
-        ),
-        ctx.text("To have all of it removed, send me: forget me"),
-    ]
-    return "\n".join(lines)
-
-
 @command(
     "forget me",
     N_("Remove everything I hold about you"),
     en=("forget", "delete me"),
     fr=("oublie-moi", "oubliez-moi", "oublier"),
+    ar=("انسني", "امح بياناتي", "احذف بياناتي", "حذف بياناتي"),
     when_stopped=True,
 )
 async def forget_me(ctx: Context, sure: Literal["yes", "oui"] | None = None) -> str | None:
@@ -92,17 +74,30 @@ async def forget_me(ctx: Context, sure: Literal["yes", "oui"] | None = None) -> 
     if sure is not None:
         await forget_now(ctx)
         return None
-    mine = (await accounts.accounts_of(ctx.connection, [ctx.person.id]))[ctx.person.id]
-    question = ctx.text(
-        "Shall I remove everything I hold about {accounts}: claims, lists, consents, decisions? Nobody will hear of you "
-        "through me any more, and it cannot be undone. Whom you follow already you keep following.",
-        accounts=ctx.texts.listing([plain_name(each) for each in mine]),
-    )
+    question = await what_goes(ctx)
     if ctx.person.stopped:  # of somebody who said stop only commands are heard, no answers
         return question + "\n" + ctx.text("If so, send me: forget me yes")
     expires_at = ctx.now + ctx.settings.question_lifetime
     await questions.ask(ctx.connection, ctx.account.id, FORGET_QUESTION, {}, expires_at)
     return question + "\n" + ctx.text("Answer yes or no.")
+
+
+async def what_goes(ctx: Context) -> str:
+    """Ask whether everything is to be removed, and say what that means."""
+    mine = (await accounts.accounts_of(ctx.connection, [ctx.person.id]))[ctx.person.id]
+    return ctx.text(
+        "Shall I remove everything I hold about {accounts}: claims, lists, consents, decisions? Nobody will hear of you "
+        "through me any more, and it cannot be undone. Whom you follow already you keep following.",
+        accounts=ctx.texts.listing([plain_name(each) for each in mine]),
+    )
+
+
+def wiped_within(texts: Texts) -> str:
+    """Say how soon what is removed is off the disk, too."""
+    return texts.text(
+        N_("It is gone at once, and off my disk within {time}. The consents you gave me are ended at their servers."),
+        time=texts.span(_WIPED_WITHIN),
+    )
 
 
 async def forget_answer(ctx: Context, _question: Question, words: str) -> str | None:
@@ -130,13 +125,23 @@ async def forget_now(ctx: Context) -> None:
     # What is promised from here on must not name who is gone.
     ctx.about = f"forgotten:{name}"
     forgotten = await privacy.forget(ctx.connection, ctx.world.keys, ctx.person.id, ctx.now)
-    await deliveries.promise(
-        ctx.connection, [*_revocations(forgotten, name), _farewell(ctx, name, account, thread)], ctx.now
-    )
+    last_word = _last_word(ctx, name, account, thread)
+    await deliveries.promise(ctx.connection, [*_revocations(forgotten, name), last_word], ctx.now)
     for batch_id, person_id in forgotten.batches:
         await batches.progress_of(ctx, person_id, batch_id)
     await contests.announce(ctx, forgotten.freed)
     await contests.tell_each(ctx, forgotten.freed)
+
+
+def farewell(texts: Texts) -> str:
+    """Say the last word to somebody who is forgotten."""
+    return texts.text(
+        N_(
+            "Done. I no longer know you: everything is removed, and off my disk within {time}. The consents you gave me "
+            "are being ended. If you write to me again, we begin anew. Farewell!"
+        ),
+        time=texts.span(_WIPED_WITHIN),
+    )
 
 
 def _revocations(forgotten: Forgotten, name: str) -> list[Promise]:
@@ -152,19 +157,14 @@ def _revocations(forgotten: Forgotten, name: str) -> list[Promise]:
     ]
 
 
-def _farewell(ctx: Context, name: str, account: Account, thread: str | None) -> Promise:
+def _last_word(ctx: Context, name: str, account: Account, thread: str | None) -> Promise:
     """Make the last word. It carries its address itself, until it is delivered, because the account is gone."""
-    text = ctx.text(
-        "Done. I no longer know you: everything is removed, and off my disk within {time}. The consents you gave me are "
-        "being ended. If you write to me again, we begin anew. Farewell!",
-        time=ctx.texts.span(_WIPED_WITHIN),
-    )
     return Promise(
         kind=DeliveryKind.REPLY,
         key=f"forgotten:{name}:farewell",
         lane=f"say:forgotten:{name}",
         payload={
-            "text": text,
+            "text": farewell(ctx.texts),
             "language": ctx.texts.language,
             "thread": thread,
             "public": False,

@@ -20,7 +20,7 @@ from storage.records import Question
 Handler = Callable[..., Awaitable[str | None]]
 Answer = Callable[[Context, Question, str], Awaitable[str | None]]
 
-_EDGES: Final = " \t\r\n.,;:!?¡¿\"'()[]{}<>«»…/\\*_`~|"
+_EDGES: Final = " \t\r\n.,;:!?¡¿،؛؟\"'()[]{}<>«»…/\\*_`~|"
 
 
 class Decorated(Protocol):
@@ -89,16 +89,17 @@ def command(
     summary: str,
     *,
     fr: Sequence[str] = (),
+    ar: Sequence[str] = (),
     en: Sequence[str] = (),
     public: bool = False,
     when_stopped: bool = False,
     example: str = "",
 ) -> Callable[[Handler], Handler]:
-    """Declare a handler's command; `en` and `fr` are further words for it, `summary` one (translatable) line of help."""
+    """Declare a handler's command: further words for it by language, and one (translatable) line of help."""
 
     def declare(handler: Handler) -> Handler:
         handler.command = Command(  # type: ignore[attr-defined]  # a declaration rides on its function
-            name, summary, handler, {"en": tuple(en), "fr": tuple(fr)}, public, when_stopped, example
+            name, summary, handler, {"en": tuple(en), "fr": tuple(fr), "ar": tuple(ar)}, public, when_stopped, example
         )
         return handler
 

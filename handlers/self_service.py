@@ -1,5 +1,8 @@
 """Between a person and the bot: status, lang, cancel, stop, resume."""
 
+from collections.abc import Mapping
+from typing import Final
+
 import sqlalchemy as sa
 
 from handlers import follows
@@ -16,9 +19,18 @@ from storage.overview import Overview
 from storage.records import DeliveryKind, DeliveryState, Direction
 from storage.tables import delivery
 
+AUTO: Final[Mapping[bool, str]] = {
+    True: N_("auto is on: proved newcomers are followed at once."),
+    False: N_("auto is off: I follow nobody unless you say so."),
+}
+
 
 @command(
-    "status", N_("What I know about you, and how far things are"), fr=("statut", "état", "etat"), when_stopped=True
+    "status",
+    N_("What I know about you, and how far things are"),
+    fr=("statut", "état", "etat"),
+    ar=("حالة", "الحالة", "حالتي", "وضعي"),
+    when_stopped=True,
 )
 async def status(ctx: Context) -> str | None:
     """Say who a person is to the bot."""
@@ -40,13 +52,7 @@ async def status(ctx: Context) -> str | None:
     if (coming := await follows.progress(ctx)) is not None:
         lines.append(coming)
     lines.append(ctx.text(CADENCE[ctx.person.cadence]))
-    lines.append(
-        ctx.text(
-            N_("auto is on: proved newcomers are followed at once.")
-            if ctx.person.auto
-            else N_("auto is off: I follow nobody unless you say so.")
-        )
-    )
+    lines.append(ctx.text(AUTO[ctx.person.auto]))
     lines.append(ctx.text(DISCOVERABLE[ctx.person.discoverable]))
     if ctx.person.stopped:
         lines.append(ctx.text(N_("You told me to stop, so I keep silent until you send resume.")))
@@ -80,7 +86,14 @@ def _follows(ctx: Context, done: Overview) -> list[str]:
     return lines
 
 
-@command("lang", N_("Choose the language I answer in"), en=("language",), fr=("langue",), example="lang fr")
+@command(
+    "lang",
+    N_("Choose the language I answer in"),
+    en=("language",),
+    fr=("langue",),
+    ar=("لغة", "اللغة"),
+    example="lang fr",
+)
 async def lang(ctx: Context, language: Tag | None = None) -> str | None:
     """Remember the chosen language, and answer in it."""
     if language is None:
@@ -93,12 +106,12 @@ async def lang(ctx: Context, language: Tag | None = None) -> str | None:
     await accounts.change(ctx.connection, ctx.person.id, language=found, language_chosen=True)
     ctx.texts = ctx.in_language(found)
     if before == found:
-        return ctx.text(N_("I answer you in {language} already."), language=_own_name(found))
-    return ctx.text(N_("From now on I answer you in {language}."), language=_own_name(found))
+        return ctx.text(N_("I answer you in {language} already."), language=own_name(found))
+    return ctx.text(N_("From now on I answer you in {language}."), language=own_name(found))
 
 
 def _languages(ctx: Context) -> str:
-    spoken = [f"{_own_name(each)} (lang {each})" for each in ctx.texts.catalogue.languages]
+    spoken = [f"{own_name(each)} (lang {each})" for each in ctx.texts.catalogue.languages]
     return ctx.text(N_("I speak {languages}."), languages=ctx.texts.listing(spoken))
 
 
@@ -116,13 +129,20 @@ def _find_language(ctx: Context, word: str) -> str | None:
     return None
 
 
-def _own_name(language: str) -> str:
+def own_name(language: str) -> str:
+    """Return what a language calls itself."""
     from babel import Locale
 
     return Locale.parse(language).get_display_name(language) or language
 
 
-@command("stop", N_("Silence: no notices, and no more follows"), fr=("arrêter", "arreter", "arrête"), when_stopped=True)
+@command(
+    "stop",
+    N_("Silence: no notices, and no more follows"),
+    fr=("arrêter", "arreter", "arrête"),
+    ar=("توقف", "توقفي", "أوقف", "اوقف", "إيقاف", "ايقاف", "صمت"),
+    when_stopped=True,
+)
 async def stop(ctx: Context) -> str | None:
     """Fall silent, and cancel what is still to come."""
     if ctx.person.stopped:
@@ -152,7 +172,9 @@ async def stop(ctx: Context) -> str | None:
     return said
 
 
-@command("resume", N_("End the silence"), fr=("reprendre",), when_stopped=True)
+@command(
+    "resume", N_("End the silence"), fr=("reprendre",), ar=("استئناف", "استأنف", "استانف", "تكلم"), when_stopped=True
+)
 async def resume(ctx: Context) -> str | None:
     """Speak again."""
     if not ctx.person.stopped:
@@ -163,7 +185,13 @@ async def resume(ctx: Context) -> str | None:
     return again + "\n" + await next_step(ctx)
 
 
-@command("cancel", N_("Drop the question I asked last"), fr=("annuler", "abandonner"), when_stopped=True)
+@command(
+    "cancel",
+    N_("Drop the question I asked last"),
+    fr=("annuler", "abandonner"),
+    ar=("إلغاء", "الغاء", "ألغ", "الغ"),
+    when_stopped=True,
+)
 async def cancel(ctx: Context) -> str | None:
     """Drop the pending question, and say which it was."""
     from handlers import router  # the router is made of this handler, among others

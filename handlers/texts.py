@@ -61,8 +61,12 @@ class Texts:
 
     def listing(self, items: list[str]) -> str:
         """Join items as the language does: "a, b and c"."""
+        from babel import Locale
         from babel.lists import format_list
 
+        if Locale.parse(self.language).text_direction == "rtl":
+            # A left-to-right mark keeps a leading @ in front, and a Latin name apart from the "and" before it.
+            items = [f"\u200e{item}" for item in items]
         return format_list(items, locale=self.language) if items else ""
 
 

@@ -67,8 +67,16 @@ _SELECTED: Final = 10_000
 
 def selection(words: str) -> Selection:
     """Read `all`, or numbers, ranges and X handles: 1 3 5-9, @old."""
-    items = [item for item in re.split(r"[\s,;]+", words) if item]
-    if [item.lower() for item in items] in (["all"], ["tout"], ["tous"], ["toutes"], ["everyone"]):
+    items = [item for item in re.split(r"[\s,;،؛]+", words) if item]
+    if [item.lower() for item in items] in (
+        ["all"],
+        ["tout"],
+        ["tous"],
+        ["toutes"],
+        ["everyone"],
+        ["الكل"],
+        ["الجميع"],
+    ):
         return Selection(everything=True)
     numbers: dict[int, None] = {}
     handles: list[str] = []
@@ -86,7 +94,7 @@ def selection(words: str) -> Selection:
 
 def hours(word: str) -> Hours:
     """Read quiet hours: 22-8, or off."""
-    if word.lower() in ("off", "none", "non", "jamais", "never"):
+    if word.lower() in ("off", "none", "non", "jamais", "never", "إيقاف", "ايقاف", "لا"):
         return Hours(None, None)
     match = re.fullmatch(r"(\d{1,2})h?(?::00)?[-–—](\d{1,2})h?(?::00)?", word.lower())
     if match is None or int(match[1]) > 24 or int(match[2]) > 24 or int(match[1]) % 24 == int(match[2]) % 24:
@@ -97,8 +105,8 @@ def hours(word: str) -> Hours:
     return Hours(int(match[1]) % 24, int(match[2]) % 24)
 
 
-_YES: Final = frozenset({"yes", "y", "ok", "oui", "o"})
-_NO: Final = frozenset({"no", "n", "non"})
+_YES: Final = frozenset({"yes", "y", "ok", "oui", "o", "نعم", "أجل", "اجل"})
+_NO: Final = frozenset({"no", "n", "non", "لا"})
 
 
 def agreed(words: str) -> bool | None:
@@ -112,9 +120,9 @@ def toggle(word: str) -> bool:
     lowered = word.lower()
     if (answer := agreed(word)) is not None:
         return answer
-    if lowered in ("on", "marche", "activer"):
+    if lowered in ("on", "marche", "activer", "تشغيل", "تفعيل"):
         return True
-    if lowered in ("off", "arret", "arrêt", "désactiver", "desactiver"):
+    if lowered in ("off", "arret", "arrêt", "désactiver", "desactiver", "إيقاف", "ايقاف", "تعطيل"):
         return False
     raise WordError(N_('"{word}" is neither on nor off.'), word)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.dialect import insert
+from storage.dialect import insert, prepared
 from storage.records import Account, Cadence, Discoverable, NetworkName, Person
 from storage.tables import account, message, person
 
@@ -20,47 +20,82 @@ _PERSON: Final[Mapping[str, Any]] = {
     "unanswered": 0,
 }
 
+_ACCOUNT: Final = sa.select(account).where(account.c.id == sa.bindparam("actor"))
+_ACCOUNTS_OF: Final = (
+    sa.select(account)
+    .where(account.c.person_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(account.c.created_at, account.c.id)
+)
+_ACCOUNT_AND_PERSON: Final = (
+    sa.select(account, person)
+    .join(person, person.c.id == account.c.person_id)
+    .where(account.c.id == sa.bindparam("actor"))
+)
+_OWNER: Final = sa.select(account.c.person_id).where(account.c.id == sa.bindparam("actor"))
+_PERSONS: Final = sa.select(person).where(person.c.id.in_(sa.bindparam("ids", expanding=True)))
+_HOLD_PERSONS: Final = (
+    sa.select(person.c.id)
+    .where(person.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(person.c.id)
+    .with_for_update(key_share=True)
+)
+# What is changed is named by the parameters.
+_CHANGE_ACCOUNT: Final = sa.update(account).where(account.c.id == sa.bindparam("actor"))
+_CHANGE_PERSON: Final = sa.update(person).where(person.c.id == sa.bindparam("person"))
+_CHANGE_OWNER: Final = sa.update(person).where(person.c.id == _OWNER.scalar_subquery())
+_COUNT_UNANSWERED: Final = _CHANGE_PERSON.values(unanswered=person.c.unanswered + 1)
+_NEW_PERSON: Final = sa.insert(person).returning(person.c.id)
+
+
+@prepared
+def _new_account(connection: AsyncConnection) -> Any:
+    # Two processes may meet somebody at once: the first one's person stays.
+    return insert(connection, account).on_conflict_do_nothing(index_elements=["id"])
+
 
 async def meet(
     connection: AsyncConnection, network: NetworkName, actor: str, handle: str, now: int
 ) -> tuple[Account, Person]:
     """Return an account and its person, made on the first meeting; a changed handle is taken over."""
-    known = await get(connection, actor)
+    known = await with_person(connection, actor)
     if known is None:
-        person_id = await connection.scalar(
-            sa.insert(person).values(**_PERSON, created_at=now, last_heard_at=now).returning(person.c.id)
-        )
-        statement = insert(connection, account).values(
-            id=actor, network=network.value, handle=handle, person_id=person_id, created_at=now
-        )
-        # Two processes may meet somebody at once: the first one's person stays.
-        await connection.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
-        known = await get(connection, actor)
-        if known is None or known.person_id != person_id:
+        person_id = await connection.scalar(_NEW_PERSON, {**_PERSON, "created_at": now, "last_heard_at": now})
+        if not await _add(connection, network, actor, handle, person_id, now):
             await connection.execute(sa.delete(person).where(person.c.id == person_id))
-    elif known.handle != handle and handle:
-        await connection.execute(sa.update(account).where(account.c.id == actor).values(handle=handle))
-        known = await get(connection, actor)
+    elif known[0].handle != handle and handle:
+        await connection.execute(_CHANGE_ACCOUNT, {"actor": actor, "handle": handle})
+    else:
+        return known
+    known = await with_person(connection, actor)
     assert known is not None  # noqa: S101  # it was just written
-    return known, await get_person(connection, known.person_id)
+    return known
 
 
 async def attach(
     connection: AsyncConnection, network: NetworkName, actor: str, handle: str, person_id: int, now: int
 ) -> Account:
     """Return an account: made now as the person's own or, if it was known already, as whoever's it is."""
-    statement = insert(connection, account).values(
-        id=actor, network=network.value, handle=handle or actor, person_id=person_id, created_at=now
-    )
-    await connection.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
+    await _add(connection, network, actor, handle or actor, person_id, now)
     known, _ = await meet(connection, network, actor, handle, now)
     return known
 
 
 async def get(connection: AsyncConnection, actor: str) -> Account | None:
     """Return the account of this id (a DID or an actor URI)."""
-    row = (await connection.execute(sa.select(account).where(account.c.id == actor))).one_or_none()
+    row = (await connection.execute(_ACCOUNT, {"actor": actor})).one_or_none()
     return None if row is None else _account(row._asdict())
+
+
+async def with_person(connection: AsyncConnection, actor: str) -> tuple[Account, Person] | None:
+    """Return the account of this id, and the person whose it is."""
+    row = (await connection.execute(_ACCOUNT_AND_PERSON, {"actor": actor})).one_or_none()
+    if row is None:
+        return None
+    width = len(account.c)
+    return (
+        _account(dict(zip(account.c.keys(), row[:width], strict=True))),
+        _person(dict(zip(person.c.keys(), row[width:], strict=True))),
+    )
 
 
 async def by_handle(connection: AsyncConnection, handle: str) -> list[Account]:
@@ -88,7 +123,7 @@ async def hold(connection: AsyncConnection, account_id: str) -> None:
     if connection.dialect.name == "sqlite":
         return
     while True:
-        owner = await connection.scalar(sa.select(account.c.person_id).where(account.c.id == account_id))
+        owner = await connection.scalar(_OWNER, {"actor": account_id})
         # While we waited the person may have become one with another one: then that one is held.
         if owner is None or await hold_persons(connection, [owner]):
             return
@@ -96,23 +131,18 @@ async def hold(connection: AsyncConnection, account_id: str) -> None:
 
 async def hold_persons(connection: AsyncConnection, ids: Iterable[int]) -> int:
     """Hold persons as `hold` does, always in the same order; return how many of them there still are."""
-    held = await connection.execute(
-        sa.select(person.c.id).where(person.c.id.in_(list(ids))).order_by(person.c.id).with_for_update(key_share=True)
-    )
-    return len(held.all())
+    return len((await connection.execute(_HOLD_PERSONS, {"ids": list(ids)})).all())
 
 
 async def persons(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, Person]:
     """Return the persons of these ids, by id; those who are gone are left out."""
-    rows = await connection.execute(sa.select(person).where(person.c.id.in_(list(ids))))
+    rows = await connection.execute(_PERSONS, {"ids": list(ids)})
     return {row.id: _person(row._asdict()) for row in rows}
 
 
 async def accounts_of(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, list[Account]]:
     """Return the accounts of persons, by person, the oldest first."""
-    rows = await connection.execute(
-        sa.select(account).where(account.c.person_id.in_(list(ids))).order_by(account.c.created_at, account.c.id)
-    )
+    rows = await connection.execute(_ACCOUNTS_OF, {"ids": list(ids)})
     found: dict[int, list[Account]] = {}
     for row in rows:
         found.setdefault(row.person_id, []).append(_account(row._asdict()))
@@ -134,23 +164,27 @@ async def voices_of(connection: AsyncConnection, ids: Iterable[int]) -> dict[int
 
 async def change(connection: AsyncConnection, person_id: int, **values: Any) -> None:
     """Write down what a person chose; the names are those of the table's columns."""
-    await connection.execute(sa.update(person).where(person.c.id == person_id).values(**values))
+    await connection.execute(_CHANGE_PERSON, {"person": person_id, **values})
 
 
 async def heard_from(connection: AsyncConnection, heard: Account, now: int, thread: str | None) -> None:
     """Note that somebody wrote: they are not silent, and this (None: still the former one) is their conversation."""
-    await connection.execute(
-        sa.update(person).where(person.c.id == heard.person_id).values(last_heard_at=now, unanswered=0)
-    )
+    await connection.execute(_CHANGE_OWNER, {"actor": heard.id, "last_heard_at": now, "unanswered": 0})
     if thread is not None and thread != heard.thread:
-        await connection.execute(sa.update(account).where(account.c.id == heard.id).values(thread=thread))
+        await connection.execute(_CHANGE_ACCOUNT, {"actor": heard.id, "thread": thread})
 
 
 async def count_unanswered(connection: AsyncConnection, person_id: int) -> None:
     """Count a notice that was sent; the count begins anew when the person writes."""
-    await connection.execute(
-        sa.update(person).where(person.c.id == person_id).values(unanswered=person.c.unanswered + 1)
-    )
+    await connection.execute(_COUNT_UNANSWERED, {"person": person_id})
+
+
+async def _add(
+    connection: AsyncConnection, network: NetworkName, actor: str, handle: str, person_id: int | None, now: int
+) -> bool:
+    """Write an account down; tell whether it was new."""
+    row = {"id": actor, "network": network.value, "handle": handle, "person_id": person_id, "created_at": now}
+    return (await connection.execute(_new_account(connection), row)).rowcount == 1
 
 
 def _account(row: Mapping[str, Any]) -> Account:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.database import next_number
-from storage.dialect import insert
+from storage.dialect import insert, prepared
 from storage.keys import Keys64
 from storage.records import Arrival, Claim, ClaimState, Discoverable, Evidence
 from storage.tables import arrival, claim, person, told
@@ -17,6 +17,40 @@ from storage.tables import arrival, claim, person, told
 _ROWS_A_STATEMENT: Final = 500
 # A notice's key names whom it tells of, so that they can be checked when it is sent: newcomers:<token>:<ids>[:<part>].
 NOTICE: Final = "newcomers:"
+
+_OPEN: Final = (
+    sa.select(arrival, claim.c.x_key, claim.c.handle_key, claim.c.state, claim.c.evidence, person.c.discoverable)
+    .join(claim, claim.c.id == arrival.c.claim_id)
+    .join(person, person.c.id == arrival.c.person_id)
+    .where(arrival.c.done.is_(False))
+    .order_by(arrival.c.seq)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True, of=arrival)
+)
+_NEWEST: Final = sa.select(sa.func.max(arrival.c.seq))
+_LOOK_AT: Final = (
+    sa.update(person)
+    .where(
+        person.c.id == sa.bindparam("person"),
+        sa.or_(person.c.notice_due_at.is_(None), person.c.notice_due_at > sa.bindparam("due")),
+    )
+    .values(notice_due_at=sa.bindparam("due"))
+)
+_DUE_PERSONS: Final = (
+    sa.select(person.c.id)
+    .where(person.c.notice_due_at <= sa.bindparam("now"), person.c.stopped.is_(False))
+    .order_by(person.c.notice_due_at, person.c.id)
+    .limit(sa.bindparam("most"))
+)
+_TOLD_OF: Final = sa.select(told.c.contact_id).where(
+    told.c.person_id == sa.bindparam("person"), told.c.contact_id.in_(sa.bindparam("contacts", expanding=True))
+)
+
+
+@prepared
+def _tell(connection: AsyncConnection) -> Any:
+    statement = insert(connection, told).on_conflict_do_nothing(index_elements=["person_id", "contact_id"])
+    return statement.returning(told.c.contact_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +110,7 @@ async def arrive(connection: AsyncConnection, arrived: Claim, now: int, *, again
 
 async def open_arrivals(connection: AsyncConnection, limit: int) -> list[OpenArrival]:
     """Return the oldest arrivals that are not worked off, for this transaction alone."""
-    rows = await connection.execute(
-        sa.select(arrival, claim.c.x_key, claim.c.handle_key, claim.c.state, claim.c.evidence, person.c.discoverable)
-        .join(claim, claim.c.id == arrival.c.claim_id)
-        .join(person, person.c.id == arrival.c.person_id)
-        .where(arrival.c.done.is_(False))
-        .order_by(arrival.c.seq)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=arrival)
-    )
+    rows = await connection.execute(_OPEN, {"most": limit})
     found = []
     for row in rows:
         may_be_told = (
@@ -110,60 +136,36 @@ async def advance(connection: AsyncConnection, seqs: Sequence[int], next_slot: i
 
 async def newest(connection: AsyncConnection) -> int:
     """Return the number of the latest arrival; 0 when nobody ever came."""
-    return int(await connection.scalar(sa.select(sa.func.max(arrival.c.seq))) or 0)
+    return int(await connection.scalar(_NEWEST) or 0)
 
 
 async def look_at(connection: AsyncConnection, due: Mapping[int, int]) -> None:
     """Note when persons are next to be looked at for newcomers; an earlier moment stays."""
-    soonest: sa.BindParameter[int] = sa.bindparam("due")
-    for_each = (
-        sa.update(person)
-        .where(
-            person.c.id == sa.bindparam("person"),
-            sa.or_(person.c.notice_due_at.is_(None), person.c.notice_due_at > soonest),
-        )
-        .values(notice_due_at=soonest)
-    )
     if due:
-        await connection.execute(for_each, [{"person": each, "due": at} for each, at in sorted(due.items())])
+        await connection.execute(_LOOK_AT, [{"person": each, "due": at} for each, at in sorted(due.items())])
 
 
 async def due_persons(connection: AsyncConnection, now: int, limit: int) -> list[int]:
     """Return persons whose turn it is to be told of newcomers, those who waited longest first."""
-    return list(
-        await connection.scalars(
-            sa.select(person.c.id)
-            .where(person.c.notice_due_at <= now, person.c.stopped.is_(False))
-            .order_by(person.c.notice_due_at, person.c.id)
-            .limit(limit)
-        )
-    )
+    return list(await connection.scalars(_DUE_PERSONS, {"now": now, "most": limit}))
 
 
 async def tell(connection: AsyncConnection, person_id: int, contact_ids: Iterable[int], now: int) -> set[int]:
     """Note that a person is being told of contacts; return those of whom they were never told before."""
     wanted = list(contact_ids)
-    statement = (
-        insert(connection, told)
-        .on_conflict_do_nothing(index_elements=["person_id", "contact_id"])
-        .returning(told.c.contact_id)
-    )
     new: set[int] = set()
     for start in range(0, len(wanted), _ROWS_A_STATEMENT):
         rows = [
             {"person_id": person_id, "contact_id": contact_id, "at": now}
             for contact_id in wanted[start : start + _ROWS_A_STATEMENT]
         ]
-        new.update(await connection.scalars(statement.values(rows)))
+        new.update(await connection.scalars(_tell(connection), rows))
     return new
 
 
 async def told_of(connection: AsyncConnection, person_id: int, contact_ids: Sequence[int]) -> set[int]:
     """Return those of some contacts of whom a person was told."""
-    rows = await connection.scalars(
-        sa.select(told.c.contact_id).where(told.c.person_id == person_id, told.c.contact_id.in_(contact_ids))
-    )
-    return set(rows)
+    return set(await connection.scalars(_TOLD_OF, {"person": person_id, "contacts": list(contact_ids)}))
 
 
 async def take_back(connection: AsyncConnection, person_id: int, contact_ids: Sequence[int], now: int) -> None:

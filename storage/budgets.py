@@ -5,12 +5,24 @@ The generic cell rate algorithm: one number per allowance, the theoretical arriv
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.dialect import insert
+from storage.dialect import insert, prepared
 from storage.tables import budget
+
+_USED: Final = sa.select(budget.c.period, budget.c.tat).where(budget.c.name == sa.bindparam("budget"))
+_LOCK_USED: Final = _USED.order_by(budget.c.period).with_for_update()
+_CHANGE: Final = sa.update(budget).where(
+    budget.c.name == sa.bindparam("budget"), budget.c.period == sa.bindparam("each_period")
+)
+
+
+@prepared
+def _open(connection: AsyncConnection) -> Any:
+    return insert(connection, budget).on_conflict_do_nothing(index_elements=["name", "period"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +61,10 @@ async def take(
         used = max(0, tats.get(each.period, 0) - now)
         granted = min(granted, max(0, (each.burst * each.period - used * each.pace) // each.period))
         again_at = max(again_at, now + used - (each.burst - 1) * each.period // each.pace)
-    if granted:
-        for each in allowances:
-            used_until = max(now, tats.get(each.period, 0)) + each.lasts(granted)
-            await connection.execute(
-                sa.update(budget).where(budget.c.name == name, budget.c.period == each.period).values(tat=used_until)
-            )
+    if granted and allowances:
+        until = {each.period: max(now, tats.get(each.period, 0)) + each.lasts(granted) for each in allowances}
+        rows = [{"budget": name, "each_period": period, "tat": tat} for period, tat in until.items()]
+        await connection.execute(_CHANGE, rows)
     return granted, again_at
 
 
@@ -72,8 +82,7 @@ async def wait_for(
     connection: AsyncConnection, name: str, allowances: Sequence[Allowance], ahead: int, now: int
 ) -> int:
     """Return the milliseconds until `ahead` acts will have been done at the allowed pace."""
-    rows = await connection.execute(sa.select(budget.c.period, budget.c.tat).where(budget.c.name == name))
-    tats = {row.period: row.tat for row in rows}
+    tats = await _used(connection, _USED, name)
     return max(
         (max(0, max(0, tats.get(each.period, 0) - now) + each.lasts(ahead - each.burst)) for each in allowances),
         default=0,
@@ -82,12 +91,14 @@ async def wait_for(
 
 async def _lock(connection: AsyncConnection, name: str, allowances: Sequence[Allowance]) -> dict[int, int]:
     """Return what is used of each allowance; who else wants to take of it waits for this transaction."""
-    rows = [{"name": name, "period": period, "tat": 0} for period in sorted({each.period for each in allowances})]
-    if not rows:
-        return {}
-    # There has to be a row to be locked: two who both find none would both take all.
-    await connection.execute(
-        insert(connection, budget).values(rows).on_conflict_do_nothing(index_elements=["name", "period"])
-    )
-    locked = sa.select(budget.c.period, budget.c.tat).where(budget.c.name == name).order_by(budget.c.period)
-    return {row.period: row.tat for row in await connection.execute(locked.with_for_update())}
+    periods = {each.period for each in allowances}
+    used = await _used(connection, _LOCK_USED, name) if periods else {}
+    if missing := sorted(periods - used.keys()):
+        # There has to be a row to be locked: two who both find none would both take all.
+        await connection.execute(_open(connection), [{"name": name, "period": each, "tat": 0} for each in missing])
+        used = await _used(connection, _LOCK_USED, name)
+    return used
+
+
+async def _used(connection: AsyncConnection, statement: sa.Select[Any], name: str) -> dict[int, int]:
+    return {row.period: row.tat for row in await connection.execute(statement, {"budget": name})}

@@ -25,6 +25,36 @@ _NO_KEY: Final = 0
 _COLUMNS: Final = [column for column in claim.c if column.name not in ("x_key", "handle_key")]
 
 
+_LABELLED: Final = sa.not_(claim.c.x_handle.startswith(_TOMBSTONE))
+_GET: Final = sa.select(*_COLUMNS).where(claim.c.id == sa.bindparam("claim"))
+_OF_PERSONS: Final = (
+    sa.select(*_COLUMNS)
+    .where(
+        claim.c.person_id.in_(sa.bindparam("persons", expanding=True)),
+        claim.c.state != ClaimState.WITHDRAWN.value,
+        _LABELLED,
+    )
+    .order_by(claim.c.id)
+)
+_SINCE: Final = (
+    sa.select(
+        claim.c.id,
+        claim.c.person_id,
+        claim.c.x_key,
+        claim.c.handle_key,
+        claim.c.evidence,
+        claim.c.state,
+        claim.c.arrival_seq,
+        claim.c.version,
+    )
+    .where(claim.c.version > sa.bindparam("after"))
+    .order_by(claim.c.version)
+    .limit(sa.bindparam("most"))
+)
+# What is changed is named by the parameters.
+_CHANGE: Final = sa.update(claim).where(claim.c.id == sa.bindparam("claim"))
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of raised evidence or a decision: the claim as it is now, and whose claims changed with it.
@@ -87,7 +117,8 @@ async def declare(connection: AsyncConnection, keys: Keys, person_id: int, x_han
 
 async def get(connection: AsyncConnection, claim_id: int) -> Claim | None:
     """Return one claim."""
-    return await _one(connection, claim.c.id == claim_id)
+    row = (await connection.execute(_GET, {"claim": claim_id})).one_or_none()
+    return None if row is None else _claim(row._asdict())
 
 
 async def of_person(connection: AsyncConnection, person_id: int) -> list[Claim]:
@@ -98,8 +129,8 @@ async def of_person(connection: AsyncConnection, person_id: int) -> list[Claim]:
 async def of_persons(connection: AsyncConnection, ids: Collection[int]) -> dict[int, list[Claim]]:
     """Return the claims of persons, by person, the oldest first, without those that were withdrawn."""
     found: dict[int, list[Claim]] = {}
-    for each in await _select(connection, claim.c.person_id.in_(ids), claim.c.state != ClaimState.WITHDRAWN.value):
-        found.setdefault(each.person_id, []).append(each)
+    for row in await connection.execute(_OF_PERSONS, {"persons": list(ids)}):
+        found.setdefault(row.person_id, []).append(_claim(row._asdict()))
     return found
 
 
@@ -116,21 +147,7 @@ async def contested(connection: AsyncConnection, limit: int) -> list[Claim]:
 
 async def since(connection: AsyncConnection, version: int, limit: int) -> list[Changed]:
     """List the claims that changed after a version, in the order of the changes; withdrawn ones and tombstones too."""
-    rows = await connection.execute(
-        sa.select(
-            claim.c.id,
-            claim.c.person_id,
-            claim.c.x_key,
-            claim.c.handle_key,
-            claim.c.evidence,
-            claim.c.state,
-            claim.c.arrival_seq,
-            claim.c.version,
-        )
-        .where(claim.c.version > version)
-        .order_by(claim.c.version)
-        .limit(limit)
-    )
+    rows = await connection.execute(_SINCE, {"after": version, "most": limit})
     return [
         Changed(**{**row._asdict(), "evidence": Evidence(row.evidence), "state": ClaimState(row.state)}) for row in rows
     ]
@@ -331,7 +348,7 @@ async def _write(connection: AsyncConnection, old: Claim, **values: Any) -> Clai
     if "evidence" in values:
         values["evidence"] = values["evidence"].value
     version = await next_number(connection, "claim")
-    await connection.execute(sa.update(claim).where(claim.c.id == old.id).values(**values, version=version))
+    await connection.execute(_CHANGE, {"claim": old.id, **values, "version": version})
     return await _known(connection, old.id)
 
 
@@ -353,7 +370,7 @@ async def _one(connection: AsyncConnection, *where: sa.ColumnElement[bool]) -> C
 
 async def _select(connection: AsyncConnection, *where: sa.ColumnElement[bool], labelled: bool = True) -> list[Claim]:
     """Return claims, the oldest first; `labelled` leaves tombstones out."""
-    conditions = [*where, sa.not_(claim.c.x_handle.startswith(_TOMBSTONE))] if labelled else where
+    conditions = [*where, _LABELLED] if labelled else where
     rows = await connection.execute(sa.select(*_COLUMNS).where(*conditions).order_by(claim.c.id))
     return [_claim(row._asdict()) for row in rows]
 

@@ -1,5 +1,6 @@
 """One-time codes and links: only their keyed digests are kept; each is bound to a person, expires, and works once."""
 
+import hmac
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -18,7 +19,8 @@ class Purpose(StrEnum):
     LINK = "link"  # sent from another account, it joins the two
     IMPORT = "import"  # opens the upload page
     CONNECT = "connect"  # opens the consent page
-    EXPORT = "export"  # gives out what is held about a person
+    CONTACTS = "contacts"  # opens the page of the contacts
+    EXPORT = "export"  # opens the page of what is held about a person
 
 
 _COPIED: Final = frozenset({Purpose.CLAIM, Purpose.LINK})
@@ -26,7 +28,7 @@ _COPIED: Final = frozenset({Purpose.CLAIM, Purpose.LINK})
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a code stands for. `used_at` is None while it works."""
+    """What a code stands for. `used_at` is None while it works, `used_by` a digest of the browser that used a link."""
 
     purpose: Purpose
     person_id: int
@@ -34,6 +36,13 @@ class Code:
     claim_id: int | None
     expires_at: int
     used_at: int | None
+    used_by: bytes | None
+
+    def is_used_by(self, keys: Keys, browser: str | None) -> bool:
+        """Tell whether a link was used by this browser, which may go on with it."""
+        if browser is None or self.used_by is None:
+            return False
+        return hmac.compare_digest(self.used_by, _browser(keys, browser))
 
     def works(self, now: int) -> bool:
         """Tell whether it is neither used nor expired."""
@@ -88,15 +97,31 @@ async def find(connection: AsyncConnection, keys: Keys, secret: str, purpose: Pu
     ).one_or_none()
     if row is None:
         return None
-    return Code(Purpose(row.purpose), row.person_id, row.account_id, row.claim_id, row.expires_at, row.used_at)
+    return Code(
+        Purpose(row.purpose), row.person_id, row.account_id, row.claim_id, row.expires_at, row.used_at, row.used_by
+    )
 
 
-async def use(connection: AsyncConnection, keys: Keys, secret: str, purpose: Purpose, now: int) -> Code | None:
-    """Spend a code: of two who try at once, one gets it; None when it does not work (any more)."""
+async def use(
+    connection: AsyncConnection, keys: Keys, secret: str, purpose: Purpose, now: int, *, by: str | None = None
+) -> Code | None:
+    """Spend a code: of two who try at once, one gets it; None when it does not work (any more).
+
+    With `by`, the secret of a browser, the same browser may spend it again until it expires: the answer to the first
+    time may have been lost on the way.
+    """
     found = await find(connection, keys, secret, purpose)
+    if found is not None and now < found.expires_at and found.is_used_by(keys, by):
+        return found
     if found is None or not found.works(now):
         return None
     spent = await connection.execute(
-        sa.update(code).where(code.c.digest == keys.digest(secret), code.c.used_at.is_(None)).values(used_at=now)
+        sa.update(code)
+        .where(code.c.digest == keys.digest(secret), code.c.used_at.is_(None))
+        .values(used_at=now, used_by=None if by is None else _browser(keys, by))
     )
     return found if spent.rowcount == 1 else None
+
+
+def _browser(keys: Keys, secret: str) -> bytes:
+    return keys.digest(f"browser:{secret}")

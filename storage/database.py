@@ -19,9 +19,18 @@ from sqlalchemy.engine.url import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from storage import one_hop
+from storage.tables import sequence
 
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _BUSY_TIMEOUT_MS: Final = 15_000
+# What every connection to SQLite is told first.
+PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    f"busy_timeout={_BUSY_TIMEOUT_MS}",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+)
 _READERS: Final = 4
 # How often something is decided anew when another transaction got in its way.
 _CONFLICTS: Final = 20
@@ -196,14 +205,7 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
     def connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
         cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
-            f"busy_timeout={_BUSY_TIMEOUT_MS}",
-            "foreign_keys=ON",
-            "secure_delete=ON",
-            *(("query_only=ON",) if readers else ()),
-        ):
+        for pragma in (*PRAGMAS, *(("query_only=ON",) if readers else ())):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -297,16 +299,17 @@ def is_trouble(error: BaseException) -> bool:
     return error.connection_invalidated or (code or 0) & 0xFF in _SQLITE_TROUBLE or state[:2] in _POSTGRES_TROUBLE
 
 
+_NEXT: Final = (
+    sa.update(sequence)
+    .where(sequence.c.name == sa.bindparam("sequence"))
+    .values(value=sequence.c.value + 1)
+    .returning(sequence.c.value)
+)
+
+
 async def next_number(connection: AsyncConnection, name: str) -> int:
     """Give out the next number of a sequence; its row stays locked until the commit, so numbers follow the commits."""
-    from storage.tables import sequence
-
-    value = await connection.scalar(
-        sa.update(sequence)
-        .where(sequence.c.name == name)
-        .values(value=sequence.c.value + 1)
-        .returning(sequence.c.value)
-    )
+    value = await connection.scalar(_NEXT, {"sequence": name})
     if value is None:
         raise DatabaseError(f"The database has no sequence {name!r}. Run: reflock db upgrade")
     return int(value)

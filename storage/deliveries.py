@@ -13,11 +13,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.dialect import insert, least
+from storage.dialect import insert, least, prepared
 from storage.records import Delivery, DeliveryKind, DeliveryState, NetworkName, check_transition
 from storage.tables import batch, delivery, lane
 
 _ROWS_AT_ONCE: Final = 500
+# The rank of a lane in which nothing is left to do.
+_IDLE_RANK: Final = 9
 UNDONE: Final = (DeliveryState.PROMISED, DeliveryState.LEASED)
 # What was attempted may have come through: whoever cancels only what has certainly not been done adds this.
 NOT_BEGUN: Final = delivery.c.attempts == 0
@@ -88,22 +90,101 @@ def account_of(lane_name: str) -> str:
     return lane_name.partition(":")[2]
 
 
+_ONE: Final = delivery.c.id == sa.bindparam("delivery")
+_DUE: Final = sa.and_(
+    delivery.c.lane == sa.bindparam("in_lane"), delivery.c.state.in_(UNDONE), delivery.c.due_at <= sa.bindparam("now")
+)
+_GET: Final = sa.select(*_COLUMNS).where(_ONE)
+# What is changed is named by the parameters.
+_SETTLE: Final = sa.update(delivery).where(_ONE).values(payload="{}")
+_HELD: Final = sa.update(lane).where(lane.c.name == sa.bindparam("held"), lane.c.lease == sa.bindparam("token"))
+_FAILURES: Final = sa.select(lane.c.failures).where(lane.c.name == sa.bindparam("held"))
+
+
+def _taking(where: sa.ColumnElement[bool]) -> Any:
+    # Locked: what is cancelled at this moment must not be taken as it was before.
+    due = (
+        sa.select(delivery.c.id)
+        .where(where)
+        .order_by(delivery.c.rank, delivery.c.id)
+        .limit(sa.bindparam("most"))
+        .with_for_update()
+        .cte("due")  # as a subquery PostgreSQL might execute it for every row, and find others than before
+    )
+    return (
+        sa.update(delivery)
+        .where(delivery.c.id.in_(sa.select(due.c.id)))
+        .values(
+            state=DeliveryState.LEASED.value,
+            attempts=delivery.c.attempts + 1,
+            first_at=sa.func.coalesce(delivery.c.first_at, sa.bindparam("now")),
+        )
+        .returning(*_COLUMNS)
+    )
+
+
+_TAKE: Final = _taking(_DUE)
+_TAKE_MORE: Final = _taking(
+    sa.and_(_DUE, delivery.c.kind == sa.bindparam("of_kind"), delivery.c.id != sa.bindparam("delivery"))
+)
+
+
+def _releasing() -> Any:
+    undone = sa.and_(delivery.c.lane == sa.bindparam("held"), delivery.c.state.in_(UNDONE))
+    due_at = sa.func.min(delivery.c.due_at)
+    not_before: sa.BindParameter[int] = sa.bindparam("not_before")
+    next_at = sa.select(sa.case((due_at < not_before, not_before), else_=due_at)).where(undone)
+    rank = sa.select(sa.func.coalesce(sa.func.min(delivery.c.rank), _IDLE_RANK)).where(undone)
+    failures = sa.case((sa.bindparam("failed", type_=sa.Boolean()), lane.c.failures + 1), else_=0)
+    return _HELD.values(
+        leased_by=None,
+        lease=None,
+        leased_until=None,
+        next_at=next_at.scalar_subquery(),
+        rank=rank.scalar_subquery(),
+        failures=failures,
+    )
+
+
+_RELEASE: Final = _releasing()
+
+
+@prepared
+def _new_delivery(connection: AsyncConnection) -> Any:
+    return insert(connection, delivery).on_conflict_do_nothing(index_elements=["key"]).returning(delivery.c.key)
+
+
+@prepared
+def _wake(connection: AsyncConnection) -> Any:
+    statement = insert(connection, lane)
+    # A lane that backs off (failures > 0) keeps the time it was given.
+    sooner = sa.case(
+        (lane.c.next_at.is_(None), statement.excluded.next_at),
+        (lane.c.failures > 0, lane.c.next_at),
+        else_=least(connection, lane.c.next_at, statement.excluded.next_at),
+    )
+    return statement.on_conflict_do_update(
+        index_elements=["name"],
+        set_={"next_at": sooner, "rank": least(connection, lane.c.rank, statement.excluded.rank)},
+    )
+
+
 async def promise(connection: AsyncConnection, promises: Sequence[Promise], now: int) -> int:
     """Write promises down and wake their lanes; return how many were new (a known key is left as it is)."""
     if not promises:
         return 0
     rows = [_row(each, now) for each in promises]
-    statement = insert(connection, delivery).on_conflict_do_nothing(index_elements=["key"]).returning(delivery.c.key)
     new: set[str] = set()
     for start in range(0, len(rows), _ROWS_AT_ONCE):
-        new.update(await connection.scalars(statement, rows[start : start + _ROWS_AT_ONCE]))
+        new.update(await connection.scalars(_new_delivery(connection), rows[start : start + _ROWS_AT_ONCE]))
     lanes: dict[str, tuple[int, int]] = {}
     for row in rows:
         if row["key"] in new:
             rank, due_at = lanes.get(row["lane"], (row["rank"], row["due_at"]))
             lanes[row["lane"]] = (min(rank, row["rank"]), min(due_at, row["due_at"]))
     for name, (rank, due_at) in lanes.items():
-        await _wake(connection, name, rank, due_at)
+        row = {"name": name, "rank": rank, "next_at": due_at, "failures": 0}
+        await connection.execute(_wake(connection), row)
     return len(new)
 
 
@@ -126,26 +207,26 @@ def _row(each: Promise, now: int) -> dict[str, Any]:
     }
 
 
-async def _wake(connection: AsyncConnection, name: str, rank: int, due_at: int) -> None:
-    statement = insert(connection, lane).values(name=name, rank=rank, next_at=due_at, failures=0)
-    # A lane that backs off (failures > 0) keeps the time it was given.
-    sooner = sa.case(
-        (lane.c.next_at.is_(None), statement.excluded.next_at),
-        (lane.c.failures > 0, lane.c.next_at),
-        else_=least(connection, lane.c.next_at, statement.excluded.next_at),
-    )
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["name"],
-            set_={"next_at": sooner, "rank": least(connection, lane.c.rank, statement.excluded.rank)},
-        )
-    )
-
-
 def _among(*, speaking: bool | None) -> sa.ColumnElement[bool]:
     if speaking is None:
         return sa.true()
     return lane.c.name.startswith(_SAY) if speaking else sa.not_(lane.c.name.startswith(_SAY))
+
+
+def _leasing(*, speaking: bool | None) -> Any:
+    now: sa.BindParameter[int] = sa.bindparam("now")
+    due = (
+        sa.select(lane.c.name)
+        .where(lane.c.next_at <= now, sa.or_(lane.c.leased_until.is_(None), lane.c.leased_until <= now))
+        .where(_among(speaking=speaking))
+        .order_by(lane.c.rank, lane.c.next_at)
+        .limit(sa.bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+    return sa.update(lane).where(lane.c.name.in_(due.scalar_subquery())).returning(lane.c.name)
+
+
+_LEASE: Final = {speaking: _leasing(speaking=speaking) for speaking in (None, True, False)}
 
 
 async def lease(
@@ -162,23 +243,8 @@ async def lease(
     `speaking` asks for the lanes of what we say, or for those of what strangers' servers are asked to do; None for all.
     """
     token = secrets.token_hex(8)
-    due = (
-        sa.select(lane.c.name)
-        .where(
-            lane.c.next_at <= now,
-            sa.or_(lane.c.leased_until.is_(None), lane.c.leased_until <= now),
-            _among(speaking=speaking),
-        )
-        .order_by(lane.c.rank, lane.c.next_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    names = await connection.scalars(
-        sa.update(lane)
-        .where(lane.c.name.in_(due.scalar_subquery() if connection.dialect.name == "sqlite" else due))
-        .values(leased_by=worker, lease=token, leased_until=now + lease_ms)
-        .returning(lane.c.name)
-    )
+    held = {"leased_by": worker, "lease": token, "leased_until": now + lease_ms}
+    names = await connection.scalars(_LEASE[speaking], {"now": now, "most": limit, **held})
     return [Lease(name, token) for name in names]
 
 
@@ -187,51 +253,18 @@ async def take(connection: AsyncConnection, lane_name: str, now: int, limit: int
 
     One that was taken before and never settled comes again.
     """
-    where = (delivery.c.lane == lane_name, delivery.c.state.in_(UNDONE), delivery.c.due_at <= now)
-    return await _take(connection, sa.and_(*where), now, limit)
+    return await _take(connection, _TAKE, {"in_lane": lane_name, "now": now, "most": limit})
 
 
 async def take_more(connection: AsyncConnection, first: Delivery, now: int, limit: int) -> list[Delivery]:
     """Mark and return further due deliveries of the first one's lane and kind, to be performed with it."""
-    where = (
-        delivery.c.lane == first.lane,
-        delivery.c.kind == first.kind.value,
-        delivery.c.state.in_(UNDONE),
-        delivery.c.due_at <= now,
-        delivery.c.id != first.id,
-    )
-    return await _take(connection, sa.and_(*where), now, limit)
+    also = {"in_lane": first.lane, "of_kind": first.kind.value, "delivery": first.id, "now": now, "most": limit}
+    return await _take(connection, _TAKE_MORE, also)
 
 
-async def _take(connection: AsyncConnection, where: sa.ColumnElement[bool], now: int, limit: int) -> list[Delivery]:
-    taken = (
-        await connection.execute(
-            # Locked: what is cancelled at this moment must not be taken as it was before.
-            sa.select(*_COLUMNS).where(where).order_by(delivery.c.rank, delivery.c.id).limit(limit).with_for_update()
-        )
-    ).all()
-    if not taken:
-        return []
-    await connection.execute(
-        sa.update(delivery)
-        .where(delivery.c.id.in_([row.id for row in taken]))
-        .values(
-            state=DeliveryState.LEASED.value,
-            attempts=delivery.c.attempts + 1,
-            first_at=sa.func.coalesce(delivery.c.first_at, now),
-        )
-    )
-    return [
-        _record(
-            {
-                **row._asdict(),
-                "state": DeliveryState.LEASED,
-                "attempts": row.attempts + 1,
-                "first_at": row.first_at or now,
-            }
-        )
-        for row in taken
-    ]
+async def _take(connection: AsyncConnection, statement: Any, which: Mapping[str, Any]) -> list[Delivery]:
+    taken = [_record(row._asdict()) for row in await connection.execute(statement, which)]
+    return sorted(taken, key=lambda each: (each.rank, each.id))
 
 
 async def settle(
@@ -245,11 +278,8 @@ async def settle(
 ) -> None:
     """Write down what came of a delivery; what it said is forgotten with that."""
     check_transition(done.state, state)
-    await connection.execute(
-        sa.update(delivery)
-        .where(delivery.c.id == done.id)
-        .values(state=state.value, settled_at=now, result=result, reason=reason, payload="{}")
-    )
+    came = {"state": state.value, "settled_at": now, "result": result, "reason": reason}
+    await connection.execute(_SETTLE, {"delivery": done.id, **came})
 
 
 async def postpone(
@@ -275,12 +305,8 @@ async def postpone(
 
 async def renew(connection: AsyncConnection, held: Lease, until: int) -> bool:
     """Prolong a lease; False when it was lost."""
-    renewed = await connection.execute(sa.update(lane).where(*_still(held)).values(leased_until=until))
+    renewed = await connection.execute(_HELD, {**_which(held), "leased_until": until})
     return renewed.rowcount == 1
-
-
-def _still(held: Lease) -> tuple[sa.ColumnElement[bool], ...]:
-    return lane.c.name == held.lane, lane.c.lease == held.token
 
 
 async def release(
@@ -290,27 +316,16 @@ async def release(
 
     `failed` counts towards the lane's back-off, anything else ends it.
     """
-    undone = sa.and_(delivery.c.lane == held.lane, delivery.c.state.in_(UNDONE))
-    due_at, rank = (
-        await connection.execute(sa.select(sa.func.min(delivery.c.due_at), sa.func.min(delivery.c.rank)).where(undone))
-    ).one()
-    await connection.execute(
-        sa.update(lane)
-        .where(*_still(held))
-        .values(
-            leased_by=None,
-            lease=None,
-            leased_until=None,
-            next_at=None if due_at is None else max(due_at, not_before or 0),
-            rank=9 if rank is None else rank,
-            failures=lane.c.failures + 1 if failed else 0,
-        )
-    )
+    await connection.execute(_RELEASE, {**_which(held), "not_before": not_before or 0, "failed": failed})
+
+
+def _which(held: Lease) -> dict[str, str]:
+    return {"held": held.lane, "token": held.token}
 
 
 async def failures(connection: AsyncConnection, lane_name: str) -> int:
     """Return how often in a row a lane has failed."""
-    return int(await connection.scalar(sa.select(lane.c.failures).where(lane.c.name == lane_name)) or 0)
+    return int(await connection.scalar(_FAILURES, {"held": lane_name}) or 0)
 
 
 async def release_worker(connection: AsyncConnection, worker: str) -> int:
@@ -321,24 +336,33 @@ async def release_worker(connection: AsyncConnection, worker: str) -> int:
     return held.rowcount
 
 
+def _waiting(*, speaking: bool | None) -> Any:
+    idle = sa.and_(lane.c.next_at.is_not(None), lane.c.leased_until.is_(None), _among(speaking=speaking))
+    return sa.select(lane.c.next_at).where(idle).order_by(lane.c.next_at).limit(1)
+
+
+def _freed(*, speaking: bool | None) -> Any:
+    free_at = sa.case((lane.c.leased_until > lane.c.next_at, lane.c.leased_until), else_=lane.c.next_at)
+    return sa.select(sa.func.min(free_at)).where(lane.c.leased_until.is_not(None), _among(speaking=speaking))
+
+
+_FIRST_WAITING: Final = {speaking: _waiting(speaking=speaking) for speaking in (None, True, False)}
+_FIRST_FREED: Final = {speaking: _freed(speaking=speaking) for speaking in (None, True, False)}
+
+
 async def next_due(connection: AsyncConnection, *, speaking: bool | None = None) -> int | None:
     """Return when the next lane has something to do; one that is worked on is free when its lease ends.
 
     However many lanes there are, only the first ones of an index are read, and those that are leased.
     """
-    waiting = sa.select(lane.c.next_at).where(
-        lane.c.next_at.is_not(None), lane.c.leased_until.is_(None), _among(speaking=speaking)
-    )
-    free_at = sa.case((lane.c.leased_until > lane.c.next_at, lane.c.leased_until), else_=lane.c.next_at)
-    leased = sa.select(sa.func.min(free_at)).where(lane.c.leased_until.is_not(None), _among(speaking=speaking))
-    first = await connection.scalar(waiting.order_by(lane.c.next_at).limit(1))
-    times = [at for at in (first, await connection.scalar(leased)) if at is not None]
-    return min(map(int, times), default=None)
+    first, leased = _FIRST_WAITING[speaking], _FIRST_FREED[speaking]
+    times = [await connection.scalar(each) for each in (first, leased)]
+    return min((int(at) for at in times if at is not None), default=None)
 
 
 async def get(connection: AsyncConnection, delivery_id: int) -> Delivery | None:
     """Return one delivery."""
-    row = (await connection.execute(sa.select(*_COLUMNS).where(delivery.c.id == delivery_id))).one_or_none()
+    row = (await connection.execute(_GET, {"delivery": delivery_id})).one_or_none()
     return None if row is None else _record(row._asdict())
 
 

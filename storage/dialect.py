@@ -1,12 +1,27 @@
 """The few words in which SQLite and PostgreSQL differ."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 Insert = postgresql.Insert | sqlite.Insert
+Statement = TypeVar("Statement")
+
+
+def prepared(make: Callable[[AsyncConnection], Statement]) -> Callable[[AsyncConnection], Statement]:
+    """Make a statement once for each kind of database: SQLAlchemy then composes it once, not at every execution."""
+    made: Final[dict[str, Statement]] = {}
+
+    def statement(connection: AsyncConnection) -> Statement:
+        kind = connection.dialect.name
+        if kind not in made:
+            made[kind] = make(connection)
+        return made[kind]
+
+    return statement
 
 
 def insert(connection: AsyncConnection, table: sa.Table) -> Any:

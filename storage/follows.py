@@ -114,6 +114,11 @@ async def last_batch(connection: AsyncConnection, person_id: int) -> Batch | Non
     return None if row is None else Batch(**row._asdict())
 
 
+async def newest_batch_id(connection: AsyncConnection, person_id: int) -> int:
+    """Return the id of a person's newest batch, whatever became of it; 0 when there was none."""
+    return int(await connection.scalar(sa.select(sa.func.max(batch.c.id)).where(batch.c.person_id == person_id)) or 0)
+
+
 async def get_batch(connection: AsyncConnection, batch_id: int) -> Batch | None:
     """Return a batch."""
     row = (await connection.execute(sa.select(batch).where(batch.c.id == batch_id))).one_or_none()

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.dialect import insert
+from storage.dialect import insert, prepared
 from storage.keys import Keys
 from storage.records import MessageState, NetworkName
 from storage.tables import cursor, message
@@ -24,6 +25,34 @@ class Failed:
     secret: bytes | None
 
 
+_ANSWERED: Final = (
+    sa.select(sa.func.count())
+    .select_from(message)
+    .where(message.c.at >= sa.bindparam("since"), message.c.state != MessageState.IGNORED.value)
+)
+_ANSWERED_TO: Final = _ANSWERED.where(message.c.account_id == sa.bindparam("which"))
+_ANSWERED_IN: Final = _ANSWERED.where(message.c.thread_key == sa.bindparam("which"))
+
+
+@prepared
+def _new_message(connection: AsyncConnection) -> Any:
+    columns = [message.c[name] for name in ("id", "network", "account_id", "thread_key", "at", "state")]
+    row = sa.select(*(sa.bindparam(each.name, type_=each.type) for each in columns))
+    buried = sa.exists().where(message.c.id == sa.bindparam("tombstone"))
+    return (
+        insert(connection, message)
+        .from_select([each.name for each in columns], row.where(~buried), include_defaults=False)
+        .on_conflict_do_nothing(index_elements=["id"])
+        .returning(message.c.id)
+    )
+
+
+@prepared
+def _move_cursor(connection: AsyncConnection) -> Any:
+    statement = insert(connection, cursor)
+    return statement.on_conflict_do_update(index_elements=["name"], set_={"value": statement.excluded.value})
+
+
 async def remember(
     connection: AsyncConnection,
     keys: Keys,
@@ -34,22 +63,16 @@ async def remember(
     now: int,
 ) -> bool:
     """Write down that a message was heard; tell whether it was new."""
-    if await connection.scalar(sa.select(message.c.id).where(message.c.id == _tombstone(keys, message_id))):
-        return False
-    statement = (
-        insert(connection, message)
-        .values(
-            id=message_id,
-            network=network.value,
-            account_id=account_id,
-            thread_key=thread_key,
-            at=now,
-            state=MessageState.HANDLED.value,
-        )
-        .on_conflict_do_nothing(index_elements=["id"])
-        .returning(message.c.id)
-    )
-    return await connection.scalar(statement) is not None
+    row = {
+        "id": message_id,
+        "network": network.value,
+        "account_id": account_id,
+        "thread_key": thread_key,
+        "at": now,
+        "state": MessageState.HANDLED.value,
+        "tombstone": _tombstone(keys, message_id),
+    }
+    return await connection.scalar(_new_message(connection), row) is not None
 
 
 async def mark(
@@ -72,12 +95,8 @@ async def handled_since(
     connection: AsyncConnection, since: int, *, account_id: str | None, thread_key: str | None
 ) -> int:
     """Count the messages answered since a moment, of one account or in one thread."""
-    where = [message.c.at >= since, message.c.state != MessageState.IGNORED.value]
-    if account_id is not None:
-        where.append(message.c.account_id == account_id)
-    if thread_key is not None:
-        where.append(message.c.thread_key == thread_key)
-    return int(await connection.scalar(sa.select(sa.func.count()).select_from(message).where(*where)) or 0)
+    statement, which = (_ANSWERED_TO, account_id) if thread_key is None else (_ANSWERED_IN, thread_key)
+    return int(await connection.scalar(statement, {"since": since, "which": which}) or 0)
 
 
 async def failed(connection: AsyncConnection, limit: int = 100) -> list[Failed]:
@@ -142,7 +161,4 @@ async def read_cursor(connection: AsyncConnection, name: str) -> str | None:
 
 async def move_cursor(connection: AsyncConnection, name: str, value: str) -> None:
     """Write down how far a network was heard."""
-    statement = insert(connection, cursor).values(name=name, value=value)
-    await connection.execute(
-        statement.on_conflict_do_update(index_elements=["name"], set_={"value": statement.excluded.value})
-    )
+    await connection.execute(_move_cursor(connection), {"name": name, "value": value})

@@ -15,9 +15,17 @@ import aiosqlite
 class OneHopConnection(aiosqlite.Connection):
     """An aiosqlite connection whose cursors do everything about a statement at once."""
 
+    # Whether a statement was given to the thread whose answer nobody has waited for: what it does is not known.
+    unanswered = False
+
     def cursor(self) -> Any:
         """Return a cursor; nothing is asked of the thread before there is a statement."""
         return _Cursor(self)
+
+    async def rollback(self) -> None:
+        """Roll back what there is: SQLAlchemy also asks for it after every commit, when there is nothing."""
+        if self.unanswered or self._conn.in_transaction:
+            await super().rollback()
 
 
 class _Cursor:
@@ -61,7 +69,9 @@ class _Cursor:
             finally:
                 cursor.close()
 
+        self._connection.unanswered = True
         answer = await self._connection._execute(there)  # type: ignore[no-untyped-call]  # aiosqlite leaves it untyped  # noqa: SLF001  # the connection is our own subclass
+        self._connection.unanswered = False
         self._rows, self.description, self.rowcount, self.lastrowid = answer
         return self
 

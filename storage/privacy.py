@@ -50,7 +50,7 @@ _HEARD_AGAIN: Final = _DAY
 _EXPIRED_IS_TOLD: Final = 7 * _DAY
 _BUSY_SECONDS: Final = 5.0
 # What would open doors, or is of use to a machine only.
-_LEFT_OUT: Final = frozenset({"secret", "digest", "data", "payload"})
+_LEFT_OUT: Final = frozenset({"secret", "digest", "data", "payload", "used_by"})
 # Where something of a person stands.
 _PERSONAL: Final = (
     account,

@@ -100,9 +100,20 @@ code = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("used_at", BigInteger),
+    Column("used_by", LargeBinary(32)),
     Index("ix_code_person_id", "person_id"),
     Index("ix_code_claim_id", "claim_id"),
     Index("ix_code_expires_at", "expires_at"),
+)
+
+# How much there was of everything at the end of each day, in UTC (`day` is days since the epoch).
+census = Table(
+    "census",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("people", BigInteger, nullable=False),
+    Column("links", BigInteger, nullable=False),
+    Column("reconnections", BigInteger, nullable=False),
 )
 
 # Written once, never updated: SQLite rewrites the whole row of a blob on any UPDATE.

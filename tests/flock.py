@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import httpx
 from pydantic import SecretStr
@@ -32,9 +33,20 @@ class Flock:
     bluesky_bot: BlueskyPerson
     mastodon_bot: MastodonPerson
     pages: str
-    browser: httpx.AsyncClient
     clock: OwnClock
     config: Loaded
+    _stack: AsyncExitStack
+
+    @cached_property
+    def browser(self) -> httpx.AsyncClient:
+        """Return the browser of whoever needs only one."""
+        return self.new_browser()
+
+    def new_browser(self) -> httpx.AsyncClient:
+        """Give somebody a browser of their own, with its own cookies; it is closed with the flock."""
+        browser = httpx.AsyncClient(follow_redirects=False, timeout=20)
+        self._stack.push_async_callback(browser.aclose)
+        return browser
 
     async def settle(self) -> None:
         """Turn everything until nothing is left to hear, to decide or to do at this moment."""
@@ -75,8 +87,7 @@ async def open_flock(database_url: str, clock: OwnClock, **sections: dict[str, o
         app = await stack.enter_async_context(open_app(loaded, clock))
         server.app = web(app.events, app.consents, loaded)
         await stack.enter_async_context(server)
-        browser = await stack.enter_async_context(httpx.AsyncClient(follow_redirects=False, timeout=20))
-        yield Flock(app, bluesky, mastodon, x, bluesky_bot, mastodon_bot, server.url, browser, clock, loaded)
+        yield Flock(app, bluesky, mastodon, x, bluesky_bot, mastodon_bot, server.url, clock, loaded, stack)
 
 
 def _configuration(

@@ -1,6 +1,6 @@
-"""Browsers that are none: forms in odd encodings, forms without end, links that are somebody else's."""
+"""Browsers that are none: forms in odd encodings, forms without end, cookies and links that are somebody else's."""
 
-import re
+import json
 from collections.abc import AsyncIterator
 
 import httpx
@@ -8,9 +8,11 @@ import pytest
 
 from bot.sandbox.archive import following_js
 from storage import grants
+from storage.keys import Keys
 from tests.conftest import OwnClock
 from tests.flock import Flock, open_flock
 from tests.test_journey import Traveller, new_person, one_time_link
+from tests.visits import SCRIPT, csrf, enter, upload
 
 
 @pytest.fixture
@@ -24,11 +26,10 @@ async def alice(flock: Flock) -> Traveller:
     return Traveller(flock, new_person(flock, "mastodon", "alice"), "alice_on_x")
 
 
-async def proof_of(browser: httpx.AsyncClient, address: str) -> str:
-    """Open a page, and return what its form proves itself with."""
-    found = re.search(r'name="csrf" value="([^"]+)"', (await browser.get(address)).text)
-    assert found
-    return found[1]
+@pytest.fixture
+async def page(alice: Traveller) -> httpx.Response:
+    """The upload page, in alice's browser."""
+    return await enter(alice.browser, one_time_link(await alice.write("import"), "import"))
 
 
 def parts(proof: str, file_name: bytes = b"following.js") -> bytes:
@@ -43,42 +44,85 @@ def parts(proof: str, file_name: bytes = b"following.js") -> bytes:
 
 
 @pytest.mark.parametrize("charset", ["utf-7", "punycode", "undefined", "unicode_escape"])
-@pytest.mark.parametrize("page", ["import", "connect", "export"])
-async def test_a_form_in_an_odd_encoding_is_refused_and_the_link_still_works(
-    flock: Flock, alice: Traveller, page: str, charset: str
+@pytest.mark.parametrize("path", ["/import", "/connect", "/me/export", "/leave"])
+async def test_a_form_in_an_odd_encoding_is_refused_and_the_visit_goes_on(
+    flock: Flock, alice: Traveller, page: httpx.Response, path: str, charset: str
 ) -> None:
-    address = one_time_link(await alice.write(page), page)
-    proof = await proof_of(flock.browser, address)
     kind = {"content-type": f"multipart/form-data; boundary=B; charset={charset}"}
-    refused = await flock.browser.post(address, content=parts(proof, b"+2AA-\\ud800.js"), headers=kind)
+    content = parts(csrf(page), b"+2AA-\\ud800.js")
+    refused = await alice.browser.post(flock.pages + path, content=content, headers=kind)
     assert refused.status_code in (400, 403), refused.text
     assert "RF-" not in refused.text
-    assert (await flock.browser.get(address)).status_code == 200
+    assert (await alice.browser.get(page.url)).status_code == 200
 
 
-async def test_a_form_of_a_browsers_own_is_taken(flock: Flock, alice: Traveller) -> None:
-    address = one_time_link(await alice.write("import"), "import")
-    proof = await proof_of(flock.browser, address)
-    taken = await flock.browser.post(
-        address, content=parts(proof), headers={"content-type": "multipart/form-data; boundary=B"}
+async def test_a_form_of_a_browsers_own_is_taken(flock: Flock, alice: Traveller, page: httpx.Response) -> None:
+    taken = await alice.browser.post(
+        page.url, content=parts(csrf(page)), headers={"content-type": "multipart/form-data; boundary=B"}
     )
-    assert taken.status_code == 200, taken.text
+    assert taken.status_code == 303, taken.text
 
 
-@pytest.mark.parametrize("page", ["connect", "export"])
-async def test_a_form_without_end_is_not_read_to_the_end(flock: Flock, alice: Traveller, page: str) -> None:
-    address = one_time_link(await alice.write(page), page)
-    proof = await proof_of(flock.browser, address)
-    long = await flock.browser.post(address, data={"csrf": proof, "where": "a" * 2**20})
+@pytest.mark.parametrize("path", ["/connect", "/me/export", "/leave"])
+async def test_a_form_without_end_is_not_read_to_the_end(
+    flock: Flock, alice: Traveller, page: httpx.Response, path: str
+) -> None:
+    long = await alice.browser.post(flock.pages + path, data={"csrf": csrf(page), "where": "a" * 2**20})
     assert long.status_code == 403
-    assert (await flock.browser.get(address)).status_code == 200
+    assert (await alice.browser.get(page.url)).status_code == 200
 
 
-async def test_a_cookie_made_of_another_secret_of_ours_opens_nothing(flock: Flock, alice: Traveller) -> None:
+async def test_the_form_of_a_link_without_end_does_not_spend_it(flock: Flock, alice: Traveller) -> None:
     address = one_time_link(await alice.write("import"), "import")
-    other = flock.app.events.world.keys.encrypt("tokens that are not a session").decode()
-    answer = await flock.browser.get(address, headers={"cookie": f"reflock-link={other}"})
-    assert answer.status_code == 200
+    proof = csrf(await alice.browser.get(address))
+    long = await alice.browser.post(address, data={"csrf": proof, "where": "a" * 2**20})
+    assert long.status_code == 403
+    await enter(flock.new_browser(), address)
+
+
+async def test_a_cookie_that_is_not_a_visits_opens_nothing(
+    flock: Flock, alice: Traveller, page: httpx.Response
+) -> None:
+    visit = alice.browser.cookies["reflock-visit"]
+    said = (
+        await alice.browser.post(
+            page.url, content=parts(csrf(page)), headers={"content-type": "multipart/form-data; boundary=B"}
+        )
+    ).cookies["reflock-said"]
+    keys = flock.app.events.world.keys
+    fields = json.loads(keys.decrypt(visit.encode()))
+    pseudonym, grant = Keys.generate()
+    forged = {
+        "another cookie of ours": said,
+        "another secret of ours": keys.encrypt("tokens that are not a visit").decode(),
+        "a secret of ours that is JSON too": keys.encrypt(
+            json.dumps({"access": "token", **fields, "cookie": ""})
+        ).decode(),
+        "JSON that is no object": keys.encrypt("[]").decode(),
+        "of another key": Keys(pseudonym, [grant]).encrypt(json.dumps(fields)).decode(),
+        "not sealed": json.dumps(fields).encode().hex(),
+        "changed": visit[:-8] + ("A" if visit[-8] != "A" else "B") + visit[-7:],
+        "cut": visit[:-8],
+        "empty": "",
+        "no ASCII": "\xff\xfe",
+    }
+    for what, cookie in forged.items():
+        for path in ("/import", "/contacts", "/connect", "/me"):
+            headers = {b"cookie": f"reflock-visit={cookie}".encode("latin-1")}
+            answer = await flock.browser.get(flock.pages + path, headers=headers)
+            assert answer.status_code == 403, what
+            assert "alice" not in answer.text, what
+    # A visit is not words to be shown, either.
+    headers = {b"cookie": f"reflock-visit={visit}; reflock-said={visit}".encode()}
+    assert (await flock.browser.get(f"{flock.pages}/contacts", headers=headers)).status_code == 200
+
+
+async def test_a_visit_without_its_browsers_own_secret_cannot_send_forms(
+    flock: Flock, alice: Traveller, page: httpx.Response
+) -> None:
+    stolen = flock.new_browser()
+    stolen.cookies.set("reflock-visit", alice.browser.cookies["reflock-visit"])
+    assert (await upload(stolen, page, SCRIPT)).status_code == 403
 
 
 @pytest.mark.parametrize("network", ["bluesky", "mastodon"])

@@ -40,17 +40,19 @@ def _code(document: Path) -> str:
 def _row(command: Command) -> str:
     """Write a command's line of README's table."""
     usage = command.usage.replace("|", "\\|")
-    return f"| `{usage}` | {command.summary} | {', '.join(command.aliases['fr'])} |"
+    french, arabic = (", ".join(command.aliases[language]) for language in ("fr", "ar"))
+    return f"| `{usage}` | {command.summary} | {french} | {arabic} |"
 
 
 # The commands of the bot.
 
 
 @pytest.mark.parametrize("command", router.commands, ids=lambda command: command.name)
-def test_every_command_has_a_summary_and_french_words(command: Command) -> None:
+def test_every_command_has_a_summary_and_words_in_every_language(command: Command) -> None:
     assert command.summary
     assert not command.summary.endswith(".")
     assert command.aliases["fr"]
+    assert command.aliases["ar"]
 
 
 @pytest.mark.parametrize("command", router.commands, ids=lambda command: command.name)

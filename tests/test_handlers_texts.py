@@ -23,6 +23,7 @@ from tests.community import ALICE, BOB, DAVE, Community, Said, actor_of, communi
 from tests.conftest import START, OwnClock
 
 PO = Path(__file__).parents[1] / "handlers" / "locales" / "fr" / "LC_MESSAGES" / "reflock.po"
+PO_ARABIC = PO.parents[2] / "ar" / "LC_MESSAGES" / "reflock.po"
 # Posts hold 300 graphemes on Bluesky; the mention of whom is answered comes on top on Mastodon, which holds 500.
 MOST_PUBLIC = 280
 # Shorter pieces of English may be names or occur in French too.
@@ -119,6 +120,23 @@ def pieces(texts: list[str]) -> set[str]:
     """Return what stands between the fields, as far as it is long enough to tell a language."""
     found = (literal for text in texts for literal, *_ in string.Formatter().parse(text))
     return {piece for literal in found for line in literal.split("\n") if len(piece := line.strip()) > TELLING}
+
+
+@pytest.fixture(scope="module")
+def arabic_catalog() -> Catalog:
+    with PO_ARABIC.open("rb") as file:
+        return read_po(file, locale="ar", domain="reflock")
+
+
+@pytest.fixture(scope="module")
+def english_beside_arabic(arabic_catalog: Catalog) -> set[str]:
+    """Give everything that is said in English and not in Arabic."""
+    said, translated = set(), set()
+    for message in arabic_catalog:
+        if message.id:
+            said |= pieces(forms(message.id))
+            translated |= pieces(forms(message.string))
+    return said - translated
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +243,83 @@ def test_a_language_is_found_by_its_tag_and_an_unknown_one_is_english() -> None:
     assert catalogue.match("tlh") is None
 
 
+# The Arabic catalogue.
+
+
+def test_what_has_to_be_copied_is_the_same_in_arabic(arabic_catalog: Catalog) -> None:
+    literal = re.compile(
+        r"RF-7F3K-9QXA|LK-7F3K-9QXA|#eXit|old_handle|(?:data/)?\w+\.js\b|[\w.]+\.social|\b\d+-\d+\b"
+        r"|\b(?:follow|skip) \d[ \d-]*"
+    )
+    for each in arabic_catalog:
+        if each.id:
+            wanted = {found.strip() for text in forms(each.id) for found in literal.findall(text)}
+            got = {found.strip() for text in forms(each.string) for found in literal.findall(text)}
+            assert wanted == got, each.id
+
+
+def test_what_arabic_asks_for_is_a_command(arabic_catalog: Catalog) -> None:
+    # "please send: start", and what ends a line: "to take it back: undo"
+    written = re.compile(r"إرسال:\s([a-z]+)|:\s([a-z]+)(?: (?:me|all|on|off|now))?$", re.MULTILINE)
+    asked = [
+        match[1] or match[2]
+        for each in arabic_catalog
+        if each.id
+        for text in forms(each.string)
+        for match in written.finditer(text)
+    ]
+    assert len(asked) > 50
+    assert [word for word in asked if router.find(word) is None and word != "forget"] == []
+
+
+def test_names_and_addresses_stand_free_in_arabic(arabic_catalog: Catalog) -> None:
+    # A letter or an Arabic mark right beside an address would be taken for a part of it; numbers may be prefixed.
+    glued = re.compile(r"[ء-ي]\{(?!n\})|\}[ء-ي]|\{(?:x|author|accounts?|names|link|url|places|server)\}[،؛؟]")
+    # Where a line reads from right to left, an @ that begins a name would be shown at its end.
+    unmarked = re.compile(r"(?<!\u200e)\{(?:x|author|accounts?)\}")
+    wrong = [
+        text
+        for each in arabic_catalog
+        if each.id
+        for text in forms(each.string)
+        if glued.search(text) or unmarked.search(text)
+    ]
+    assert wrong == []
+
+
+def test_arabic_is_set_as_arabic_is(arabic_catalog: Catalog) -> None:
+    # A line whose first letter is Latin would be read from left to right; Latin marks look the wrong way.
+    lines = [line for each in arabic_catalog if each.id for text in forms(each.string) for line in text.split("\n")]
+    assert [line for line in lines if re.match(r"[A-Za-z]|.*[?,;\"“”]", line)] == []
+
+
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [
+        (0, "كان ضمن متابعاتك من قبل 0 حساب."),
+        (1, "كان ضمن متابعاتك من قبل حساب واحد."),
+        (2, "كان ضمن متابعاتك من قبل حسابان."),
+        (3, "كان ضمن متابعاتك من قبل 3 حسابات."),
+        (10, "كان ضمن متابعاتك من قبل 10 حسابات."),
+        (11, "كان ضمن متابعاتك من قبل 11 حسابًا."),
+        (99, "كان ضمن متابعاتك من قبل 99 حسابًا."),
+        (100, "كان ضمن متابعاتك من قبل 100 حساب."),
+        (102, "كان ضمن متابعاتك من قبل 102 حساب."),
+        (1_103, "كان ضمن متابعاتك من قبل 1,103 حسابات."),
+    ],
+)
+def test_arabic_counts_in_six_ways(n: int, said: str) -> None:
+    one, many = "You followed {n} account already.", "You followed {n} accounts already."
+    assert Catalogue().texts("ar").plural(one, many, n) == said
+
+
+def test_spans_and_moments_are_written_as_arabic_does() -> None:
+    arabic = Catalogue().texts("ar")
+    assert [arabic.span(hours * 3_600_000) for hours in (2, 3, 11)] == ["ساعتان", "3 ساعات", "11 ساعة"]
+    assert "2030" in arabic.moment(START)
+    assert arabic.moment(START).endswith(" UTC")
+
+
 @pytest.mark.parametrize("language", Catalogue().languages)
 async def test_what_is_said_in_public_fits_into_a_post(stage: Stage, language: str) -> None:
     texts = Catalogue().texts(language)
@@ -281,6 +376,48 @@ async def test_what_comes_later_is_said_in_the_last_language(stage: Stage) -> No
     assert "1 personne que vous suiviez sur X est arrivée" in told
 
 
+async def test_who_writes_arabic_is_answered_in_arabic(stage: Stage) -> None:
+    assert "لم أفهم «سماء»" in await stage.hears("sara.bsky.social", "سماء", languages=("ar-EG",))
+    assert "أنا بوت يعثر من جديد على الأشخاص" in await stage.hears("huda.bsky.social", "مرحبا")
+    assert "أنا بوت يعثر من جديد على الأشخاص" in await stage.hears("sara.bsky.social", "start", languages=("ar",))
+    assert "الخطوات الثلاث" in await stage.hears("sara.bsky.social", "help")  # the last language
+    public = await stage.hears("nour@mastodon.example", "start", public=True, languages=("ar",))
+    assert public.endswith("يُرجى إرسال: start")
+
+
+async def test_arabic_can_be_chosen_and_left_again(stage: Stage) -> None:
+    assert "العربية (lang ar)" in await stage.hears(ALICE, "lang")
+    for word in ("ar", "Arabic", "العربية"):
+        await stage.hears(ALICE, "lang en")
+        assert await stage.hears(ALICE, f"lang {word}") == "من الآن أجيبك باللغة العربية."
+    assert await stage.hears(ALICE, "lang ar") == "أجيبك من قبل باللغة العربية."
+    assert (await stage.hears(ALICE, "status", languages=("en",))).startswith("حساباتك:")
+    assert "From now on I answer you in English" in await stage.hears(ALICE, "lang en")
+
+
+async def test_newcomers_are_counted_as_arabic_counts(stage: Stage) -> None:
+    sara = "sara.bsky.social"
+    await stage.hears(sara, "start", languages=("ar",))
+    await stage.town.uploads(sara, list(range(1_000, 1_200)))
+    arrived = 0
+    for more, told in (
+        (1, "وصل شخص واحد ممن تابعتهم على X:"),
+        (2, "وصل شخصان ممن تابعتهم على X:"),
+        (3, "وصل 3 أشخاص ممن تابعتهم على X:"),
+        (11, "وصل 11 شخصًا ممن تابعتهم على X:"),
+        (100, "وصل 100 شخص ممن تابعتهم على X:"),
+    ):
+        for x_id in range(1_000 + arrived, 1_000 + arrived + more):
+            await stage.town.joins(f"new{x_id}.bsky.social", f"old_{x_id}", x_id)
+        arrived += more
+        await stage.town.announce()
+        stage.town.clock.pass_seconds(61)
+        await stage.town.announce()
+        (notice,) = stage.town.told(sara)
+        assert notice.startswith(told)
+    assert (await stage.hears(sara, "contacts")).startswith("هنا الآن 117 شخصًا ممن تابعتهم على X:")
+
+
 async def test_who_is_silenced_keeps_the_language(stage: Stage) -> None:
     await stage.hears(DAVE, "arrêter")
     assert await stage.hears(DAVE, "oui", languages=("en",)) == ""
@@ -330,6 +467,37 @@ async def test_a_journey_in_french_has_no_english_in_it(stage: Stage, english_on
     said += await stage.hear(DAVE, "https://x.com/a/status/1", "renoncer old_dave", "oui", "https://x.com/a/status/1")
     assert all(said)
     assert in_("\n".join(said), english_only) == []
+
+
+async def test_a_journey_in_arabic_has_no_english_in_it(stage: Stage, english_beside_arabic: set[str]) -> None:
+    said = [await stage.hears(DAVE, "start", languages=("ar",))]
+    said += await stage.hear(
+        DAVE, "guide", "help", "follow", "yes", "connect", "contacts", "contacts 7", "why old_bob", "skip 1", "skip all"
+    )
+    await stage.town.consents(DAVE)
+    said += await stage.hear(DAVE, "restore all", "follow all", "yes", "status", "undo", "yes", "follow 1", "yes")
+    await stage.town.perform()
+    said += stage.town.told(DAVE)
+    said += await stage.hear(
+        DAVE,
+        "why old_bob",
+        "auto",
+        "auto on",
+        "notify",
+        "quiet",
+        "discoverable",
+        "lang",
+        "help x",
+        "import a_b",
+        "exit",
+    )
+    said += await stage.hear(
+        DAVE, "RF-7F3K-9QXA", "link LK-7F3K-9QXA", "abcd-efgh-2345-mnop", "ماذا؟", "statt", "stats"
+    )
+    said += await stage.hear(DAVE, "unclaim old_dave", "yes", "claim", "report old_dave", "export", "stop", "resume")
+    said += await stage.hear(DAVE, *(f"{each.name} one two three four" for each in STRICT), "forget me")
+    assert all(said)
+    assert in_("\n".join(said), english_beside_arabic) == []
 
 
 @pytest.mark.parametrize("command", STRICT, ids=lambda command: command.name)

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import AsyncIterator
+from functools import cached_property
 
+import httpx
 import pytest
 
 from bot.sandbox.archive import follower_js, following_js
@@ -10,6 +12,7 @@ from bot.sandbox.bluesky import BlueskyPerson
 from bot.sandbox.mastodon import MastodonPerson
 from tests.conftest import OwnClock
 from tests.flock import Flock, open_flock
+from tests.visits import begins, enter, upload
 
 Somebody = BlueskyPerson | MastodonPerson
 
@@ -29,6 +32,10 @@ class Traveller:
         self.x = flock.x.create_account(x_name)
         self.messages = 0
         self._read = 0
+
+    @cached_property
+    def browser(self) -> httpx.AsyncClient:
+        return self.flock.new_browser()
 
     @property
     def bot(self) -> Somebody:
@@ -56,33 +63,22 @@ class Traveller:
 
     async def upload(self, answer: str, following: list[int], followers: list[int]) -> str:
         """Open the one-time link in an answer and hand over the two lists of an archive."""
-        link = one_time_link(answer, "import")
-        browser = self.flock.browser
-        page = await browser.get(link, follow_redirects=True)
-        assert page.status_code == 200, page.text
-        token = re.search(r'name="csrf" value="([^"]+)"', page.text)
-        assert token, page.text
-        files = [
+        page = await enter(self.browser, one_time_link(answer, "import"))
+        done = await upload(
+            self.browser,
+            page,
             ("files", ("following.js", following_js(following), "text/javascript")),
             ("files", ("follower.js", follower_js(followers), "text/javascript")),
-        ]
-        done = await browser.post(str(page.url), data={"csrf": token[1]}, files=files, follow_redirects=True)
+        )
         assert done.status_code == 200, done.text
         await self.flock.settle()
         return self.read()
 
     async def consent(self, answer: str) -> str:
         """Open the consent link in an answer and agree at one's own server."""
-        link = one_time_link(answer, "connect")
-        browser = self.flock.browser
-        page = await browser.get(link, follow_redirects=True)
-        token = re.search(r'name="csrf" value="([^"]+)"', page.text)
-        assert token, page.text
-        data = {"csrf": token[1], "network": self.network, "where": self.where}
-        begun = await browser.post(str(page.url), data=data)
-        assert begun.status_code in (302, 303), begun.text
-        back = await self.person.approve(begun.headers["location"])
-        done = await browser.get(back, follow_redirects=True)
+        page = await enter(self.browser, one_time_link(answer, "connect"))
+        back = await self.person.approve(await begins(self.browser, page, network=self.network, where=self.where))
+        done = await self.browser.get(back, follow_redirects=True)
         assert done.status_code == 200, done.text
         await self.flock.settle()
         return self.read()

@@ -53,6 +53,15 @@ async def test_a_promise_is_taken_in_order_and_settled_once(database: Database, 
     assert (again.key, again.attempts) == ("b", 2)
 
 
+async def test_no_more_is_taken_than_was_asked_for_and_the_most_urgent_first(
+    database: Database, clock: OwnClock
+) -> None:
+    notice = Promise(kind=DeliveryKind.NOTICE, key="notice", lane=ALICE)
+    await promise(database, clock, notice, reply("a"), reply("b"))
+    assert [each.key for each in await take(database, clock, limit=2)] == ["a", "b"]
+    assert [each.key for each in await take(database, clock)] == ["a", "b", "notice"]
+
+
 async def test_the_same_key_is_promised_once(database: Database, clock: OwnClock) -> None:
     assert await promise(database, clock, reply("a")) == 1
     assert await promise(database, clock, reply("a"), reply("b")) == 1

@@ -18,7 +18,7 @@ __all__ = ["clean", "defuse", "graphemes", "html_to_text", "link_facets", "masto
 MASTODON_LINK_LENGTH: Final = 23
 
 _URL: Final = re.compile(r"https?://[^\s<>\"“”«»]+", re.IGNORECASE)
-_URL_TAIL: Final = ".,;:!?'’…*_~"
+_URL_TAIL: Final = ".,;:!?،؛؟'’…*_~"
 _BRACKETS: Final = {")": "(", "]": "[", "}": "{"}
 
 _NAME = r"[A-Za-z0-9_](?:[\w.-]*\w)?"

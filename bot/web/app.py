@@ -9,27 +9,29 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.responses import Response
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.config import Loaded
 from bot.consents import Consents
 from bot.events import Events
-from bot.networks.oauth_atproto import METADATA_PATH
 from bot.web.connect import ConnectPages
-from bot.web.export import ExportPages
+from bot.web.contacts import ContactsPages
+from bot.web.front import FrontPages
 from bot.web.health import HealthPages
+from bot.web.me import MePages
 from bot.web.pages import HERE, Pages, policy
 from bot.web.upload import UploadPages
+from bot.web.visitors import Visitors
 from handlers.texts import N_
 from storage.keys import new_code
-from storage.records import NetworkName
 
 _log = structlog.get_logger()
 
 _MEGABYTE: Final = 2**20
+_HOUR: Final = 3_600_000
 
 _HEADERS: Final = {
     "content-security-policy": policy(),
@@ -44,50 +46,35 @@ _ONLY_HTTPS: Final = {"strict-transport-security": "max-age=31536000"}
 
 
 def web(events: Events, consents: Consents, loaded: Loaded) -> Starlette:
-    """Return the application; nobody needs an account or JavaScript for it."""
+    """Return the application; nobody needs an account for it, and nearly nothing of it needs JavaScript."""
     section = loaded.config.web
     pages = Pages(events, section.public_url or None)
-    front = _Front(pages, consents)
+    visitors = Visitors(pages, lifetime=section.visit_hours * _HOUR)
+    trouble = _Trouble(pages)
     headers = _HEADERS | (_ONLY_HTTPS if section.public_url.startswith("https://") else {})
     app = Starlette(
         routes=[
-            Route("/", front.show),
-            *UploadPages(pages, most_bytes=section.upload_megabytes * _MEGABYTE).routes(),
-            *ConnectPages(pages, consents).routes(),
-            *ExportPages(pages).routes(),
+            *FrontPages(pages, visitors).routes(),
+            *UploadPages(pages, visitors, most_bytes=section.upload_megabytes * _MEGABYTE).routes(),
+            *ContactsPages(pages, visitors).routes(),
+            *ConnectPages(pages, visitors, consents).routes(),
+            *MePages(pages, visitors).routes(),
+            *visitors.routes(),  # after the pages: a link's address fits theirs
             *HealthPages(events).routes(),
-            Route(METADATA_PATH, front.client_metadata),
-            Route("/jwks.json", front.jwks),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ],
-        middleware=[Middleware(_Careful, headers=headers, crashed=front.crashed)],
-        exception_handlers={HTTPException: front.refused},
+        middleware=[Middleware(_Careful, headers=headers, crashed=trouble.crashed)],
+        exception_handlers={HTTPException: trouble.refused},
     )
     app.router.redirect_slashes = False
     return app
 
 
-class _Front:
-    """The pages without anything personal in them."""
+class _Trouble:
+    """The pages that nobody meant to come to."""
 
-    def __init__(self, pages: Pages, consents: Consents) -> None:
+    def __init__(self, pages: Pages) -> None:
         self._pages = pages
-        self._consents = consents
-
-    async def show(self, request: Request) -> Response:
-        """Say what Reflock is and how to reach it."""
-        bots = self._pages.events.world.settings.bots
-        links = [_profile(network, handle) for network, handle in bots.items() if handle]
-        return self._pages.page(request, "front.html", self._pages.texts(request), {"bots": links}, has_form=False)
-
-    async def client_metadata(self, _request: Request) -> Response:
-        """Describe us to Bluesky's authorization servers."""
-        metadata = self._consents.client_metadata()
-        return JSONResponse({"error": "not found"}, 404) if metadata is None else JSONResponse(metadata)
-
-    async def jwks(self, _request: Request) -> Response:
-        """Give the public keys by which Bluesky's authorization servers recognise us."""
-        return JSONResponse(self._consents.jwks())
 
     async def refused(self, request: Request, error: Exception) -> Response:
         """Say that there is no such page, or that it cannot be used like that."""
@@ -110,15 +97,6 @@ class _Front:
             reference=reference,
         )
         return self._pages.message(request, texts, texts.text(N_("Something went wrong")), words, status=500)
-
-
-def _profile(network: NetworkName, handle: str) -> tuple[str, str]:
-    """Return how the bot is called on a network, and where it is found."""
-    name = handle.lstrip("@")
-    if network is NetworkName.BLUESKY:
-        return f"@{name}", f"https://bsky.app/profile/{name}"
-    user, _, host = name.partition("@")
-    return f"@{name}", f"https://{host}/@{user}"
 
 
 class _Careful:

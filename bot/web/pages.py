@@ -1,16 +1,10 @@
-"""What all pages share: templates, languages, one-time links, and the defence of forms.
-
-Nobody has an account here. A one-time link is what somebody knows; the first form that is sent on its page spends it
-and leaves a cookie, so that the same browser may go on until the link would have expired, and no other may. Merely to
-open the page spends nothing: servers fetch every link that is posted, to show a preview of it.
-"""
+"""What all pages share: templates, languages, sealed cookies, and the defence of forms."""
 
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import jinja2
@@ -20,43 +14,18 @@ from starlette.responses import HTMLResponse, Response
 
 from bot.events import Events
 from handlers.texts import N_, Texts
-from storage import accounts, codes
-from storage.codes import Purpose
 from storage.keys import LostSecretError, new_token
-from storage.records import Account
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
 HERE: Final = Path(__file__).parent
 _FORM_COOKIE: Final = "reflock-form"
-_LINK_COOKIE: Final = "reflock-link"
+_SAID_COOKIE: Final = "reflock-said"
+# A cookie holds 4,096 bytes (RFC 6265, 6.1); sealed, words take a third more than their bytes.
+_MOST_SAID: Final = 600
 # What our forms without files send: a proof, a choice, at most a line of text.
 _FORM_BYTES: Final = 16_384
 _FORM_FIELDS: Final = 10
 
-USED: Final = N_("This link has been used already. Each works once: ask me for a new one.")
-EXPIRED: Final = N_("This link has expired. Ask me for a new one.")
-UNKNOWN: Final = N_("This is not a link of mine, or a newer one has taken its place. Ask me for a new one.")
-FORGED: Final = N_("This form was not sent from its own page, or too late. Open the link again.")
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """Somebody who came with a link that works. `session` says that it was spent before, by this very browser."""
-
-    account: Account
-    texts: Texts
-    token: str
-    expires_at: int
-    session: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """A link that does not work (any more); `why` is a translatable sentence."""
-
-    why: str
+FORGED: Final = N_("This form was not sent from its own page, or too late. Open the page again, and try once more.")
 
 
 class Pages:
@@ -74,10 +43,8 @@ class Pages:
         )
 
     def texts(self, request: Request) -> Texts:
-        """Choose the language of somebody we may not know: that of their link, or what their browser asks for."""
+        """Choose the language of somebody we do not know: what their browser asks for."""
         catalogue = self.events.catalogue
-        if (session := self._session(request)) is not None:
-            return catalogue.texts(str(session["language"]))
         wanted = [part.split(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")]
         return catalogue.texts(next((found for tag in wanted if (found := catalogue.match(tag))), None))
 
@@ -91,18 +58,30 @@ class Pages:
         status: int = 200,
         has_form: bool = True,
         leads_away: bool = False,
+        visited: str | None = None,
     ) -> Response:
-        """Render a page; `leads_away` says that a form of it redirects to a server that its user names."""
+        """Render a page.
+
+        `leads_away` says that a form of it redirects to a server that its user names; `visited` is whose visit it
+        belongs to, for the pages that only visitors see.
+        """
         secret = self.browser(request) or new_token()
+        said = self.unseal(request, _SAID_COOKIE) if visited is not None else None
         html = self._templates.get_template(template).render(
             text=texts.text,
             plural=texts.plural,
+            number=texts.number,
             language=texts.language.replace("_", "-"),
             direction="rtl" if Locale.parse(texts.language).text_direction == "rtl" else "ltr",
             csrf=self._proof(secret),
+            visited=visited,
+            path=request.scope["path"],
+            said=str(said["words"]).splitlines() if said is not None else [],
             **values,
         )
         response = HTMLResponse(html, status)
+        if said is not None:
+            response.delete_cookie(_SAID_COOKIE, path="/")
         if has_form:
             self._set_cookie(response, _FORM_COOKIE, secret)
         if leads_away:
@@ -116,12 +95,6 @@ class Pages:
         lines = [line for line in words.split("\n") if line.strip()]
         values = {"title": title, "lines": lines}
         return self.page(request, "message.html", texts, values, status=status, has_form=False)
-
-    def closed(self, request: Request, closed: Closed) -> Response:
-        """Say why a link does not work."""
-        texts = self.texts(request)
-        title = texts.text(N_("This link does not work"))
-        return self.message(request, texts, title, texts.text(closed.why), status=410)
 
     def forged(self, request: Request) -> Response:
         """Refuse a form that does not come from our own page."""
@@ -155,56 +128,34 @@ class Pages:
     def _proof(self, secret: str) -> str:
         return self.events.world.keys.digest(f"form:{secret}").hex()
 
-    async def look(self, request: Request, purpose: Purpose) -> Opened | Closed:
-        """Find out who comes with the link of this address; nothing is spent."""
-        async with self.events.database.reading() as connection:
-            return await self._look(connection, request, purpose)
+    def seal(self, response: Response, name: str, value: Mapping[str, object]) -> None:
+        """Leave something in a browser that only we can read there."""
+        sealed = self.events.world.keys.encrypt(json.dumps({"cookie": name, **value}))
+        self._set_cookie(response, name, sealed.decode("ascii"))
 
-    async def _look(self, connection: "AsyncConnection", request: Request, purpose: Purpose) -> Opened | Closed:
-        token, now = str(request.path_params["token"]), self.events.clock()
-        found = await codes.find(connection, self.events.world.keys, token, purpose)
-        if found is None:
-            return Closed(UNKNOWN)
-        session = self._session(request)
-        own = session is not None and hmac.compare_digest(str(session["link"]), self._link(token))
-        if now >= found.expires_at:
-            return Closed(EXPIRED)
-        if found.used_at is not None and not own:
-            return Closed(USED)
-        account = await accounts.get(connection, found.account_id) if found.account_id else None
-        if account is None:
-            mine = (await accounts.accounts_of(connection, [found.person_id])).get(found.person_id)
-            if not mine:
-                return Closed(UNKNOWN)
-            account = mine[0]
-        person = await accounts.get_person(connection, found.person_id)
-        texts = self.events.catalogue.texts(person.language) if person.language else self.texts(request)
-        return Opened(account, texts, token, found.expires_at, session=found.used_at is not None)
-
-    async def spend(self, connection: "AsyncConnection", opened: Opened, purpose: Purpose) -> bool:
-        """Spend the link, unless this browser did so before; False when another one was faster."""
-        if opened.session:
-            return True
-        used = await codes.use(connection, self.events.world.keys, opened.token, purpose, self.events.clock())
-        return used is not None
-
-    def remember(self, response: Response, opened: Opened) -> None:
-        """Let this browser go on with the link that it has spent."""
-        session = {"link": self._link(opened.token), "language": opened.texts.language}
-        self._set_cookie(response, _LINK_COOKIE, self.events.world.keys.encrypt(json.dumps(session)).decode("ascii"))
-
-    def _session(self, request: Request) -> dict[str, Any] | None:
-        sealed = request.cookies.get(_LINK_COOKIE)
+    def unseal(self, request: Request, name: str) -> dict[str, Any] | None:
+        """Return what we left in a browser; None where there is nothing, or nothing of ours."""
+        sealed = request.cookies.get(name)
         if sealed is None:
             return None
         try:
-            session = json.loads(self.events.world.keys.decrypt(sealed.encode()))
+            value = json.loads(self.events.world.keys.decrypt(sealed.encode()))
         except (LostSecretError, ValueError):  # of another key, or another secret of ours in its place
             return None
-        return session if isinstance(session, dict) and {"link", "language"} <= session.keys() else None
+        return value if isinstance(value, dict) and value.get("cookie") == name else None
 
-    def _link(self, token: str) -> str:
-        return self.events.world.keys.digest(f"session:{token}").hex()
+    def say_next(self, response: Response, words: str) -> None:
+        """Have the next page that this browser opens begin with some words."""
+        self.seal(response, _SAID_COOKIE, {"words": words[:_MOST_SAID]})
+
+    def unsay(self, response: Response) -> None:
+        """Take back what was to be said next: another reader may come."""
+        response.delete_cookie(_SAID_COOKIE, path="/")
+
+    def forget_browser(self, response: Response) -> None:
+        """Make a browser a stranger, to the links too that it spent: the next at it may find them in its history."""
+        self.unsay(response)
+        response.delete_cookie(_FORM_COOKIE, path="/")
 
     def _set_cookie(self, response: Response, name: str, value: str) -> None:
         # Lax, not Strict: the way back from a consent page comes from another site.
@@ -212,5 +163,8 @@ class Pages:
 
 
 def policy(form_targets: str = "'self'") -> str:
-    """Return the content security policy: our own style sheet, and nothing else of anybody's."""
-    return f"default-src 'none'; style-src 'self'; form-action {form_targets}; base-uri 'none'; frame-ancestors 'none'"
+    """Return the content security policy: our own style sheet and scripts, and nothing of anybody else's."""
+    return (
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+        f"form-action {form_targets}; base-uri 'none'; frame-ancestors 'none'"
+    )

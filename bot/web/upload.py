@@ -1,4 +1,7 @@
-"""Take in X's lists: a form, a limit, a parser in a thread, and the same handler as for a DM."""
+"""The import page, and what it does without JavaScript: a form, a limit, and a parser in a thread.
+
+With JavaScript the page opens the archive in the browser, and sends only what `bot.web.lists` takes in.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,20 +11,26 @@ from typing import Final
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from bot.web.pages import USED, Closed, Opened, Pages
+from bot.web.lists import ListPages, handed_over
+from bot.web.pages import Pages
+from bot.web.visitors import Visitor, Visitors
 from handlers import imports
 from handlers.archive import ArchiveError, read_archive
-from handlers.context import Context
+from handlers.claims import ArchiveMismatch
+from handlers.names import plain_name
 from handlers.texts import N_
-from storage.codes import Purpose
 from storage.keys import Keys, new_token
 
 # X splits a list into parts of some ten thousand entries; the largest accounts' lists have a few hundred parts.
 _MOST_FILES: Final = 500
 _MEGABYTE: Final = 2**20
+_KEY_LENGTH: Final = 64
+# A number of each kind that languages tell apart in their plurals (Arabic has six): how the page's script, which
+# counts, gets its sentences.
+_SAMPLES: Final = (0, 1, 2, 3, 11, 100)
 
 _NO_FILES: Final = N_("There was no file. Choose data/following.js of your X archive, or the whole archive as a zip.")
 _TOO_LARGE: Final = N_(
@@ -38,69 +47,54 @@ class _TooLargeError(Exception):
 class UploadPages:
     """The page behind the link that `import` gives. `most_bytes` limits one upload."""
 
-    def __init__(self, pages: Pages, *, most_bytes: int) -> None:
+    def __init__(self, pages: Pages, visitors: Visitors, *, most_bytes: int) -> None:
         self._pages = pages
+        self._visitors = visitors
         self._most_bytes = most_bytes
         # One at a time: a list that is not as X writes it takes up to thirty times its size in memory while it is read.
         self._reading = asyncio.Semaphore(1)
+        self._lists = ListPages(pages, visitors, most_bytes=most_bytes, reading=self._reading)
 
     def routes(self) -> list[Route]:
         """Return the routes of the page."""
         return [
-            Route("/import/{token}", self.show, methods=["GET"]),
-            Route("/import/{token}", self.take, methods=["POST"]),
+            Route("/import", self._visitors.only(self.show), methods=["GET"]),
+            Route("/import", self._visitors.only(self.take), methods=["POST"]),
+            *self._lists.routes(),
         ]
 
-    async def show(self, request: Request) -> Response:
+    async def show(self, request: Request, visitor: Visitor) -> Response:
         """Show the form."""
-        opened = await self._pages.look(request, Purpose.IMPORT)
-        if isinstance(opened, Closed):
-            return self._pages.closed(request, opened)
-        return self._form(request, opened)
+        return self._form(request, visitor)
 
-    async def take(self, request: Request) -> Response:
-        """Read what was uploaded; what cannot be used is said on the form, and the link still works."""
-        opened = await self._pages.look(request, Purpose.IMPORT)
-        if isinstance(opened, Closed):
-            return self._pages.closed(request, opened)
-        text = opened.texts.text
+    async def take(self, request: Request, visitor: Visitor) -> Response:
+        """Read what was uploaded; what cannot be used is said on the form."""
+        text = visitor.texts.text
         try:
             form = await self._received(request)
         except _TooLargeError:
             problem = text(_TOO_LARGE, megabytes=self._most_bytes // _MEGABYTE)
-            return self._form(request, opened, problem, status=413)
+            return self._form(request, visitor, problem, status=413)
         except (MultiPartException, ClientDisconnect):
-            return self._form(request, opened, text(_BROKEN), status=400)
+            return self._form(request, visitor, text(_BROKEN), status=400)
         async with _closing(form):
             if not self._pages.is_own_form(request, form.get("csrf", "")):
                 return self._pages.forged(request)
+            key = str(form.get("key", ""))[:_KEY_LENGTH] or new_token()
             files = [each for each in form.getlist("files") if isinstance(each, UploadFile) and each.filename]
             if not files:
-                return self._form(request, opened, text(_NO_FILES), status=400)
+                return self._form(request, visitor, text(_NO_FILES), status=400)
             try:
                 async with self._reading:
                     given = await asyncio.to_thread(_read, files, self._pages.events.world.keys)
             except ArchiveError as error:
-                return self._form(request, opened, text(error.message, **error.values), status=422)
-        return await self._decide(request, opened, given)
-
-    async def _decide(self, request: Request, opened: Opened, given: imports.Keyed) -> Response:
-        """Hand the lists to the handler; the page shows what goes out by DM as well."""
-
-        async def take(ctx: Context) -> str | None:
-            ctx.texts = opened.texts
-            if not await self._pages.spend(ctx.connection, opened, Purpose.IMPORT):
-                return None
-            answer = await imports.received(ctx, given)
-            ctx.say(answer)
-            return answer
-
-        answer = await self._pages.events.decide(f"upload:{new_token()}", opened.account.id, take)
-        if answer is None:
-            return self._pages.closed(request, Closed(USED))
-        texts = opened.texts
-        response = self._pages.message(request, texts, texts.text(N_("Your lists have arrived")), answer)
-        self._pages.remember(response, opened)
+                return self._form(request, visitor, text(error.message, **error.values), status=422)
+        try:
+            answer = await handed_over(self._visitors, visitor, given, key)
+        except ArchiveMismatch as mismatch:
+            return self._form(request, visitor, str(mismatch), status=422)
+        response = RedirectResponse("/contacts", 303)
+        self._pages.say_next(response, answer)
         return response
 
     async def _received(self, request: Request) -> FormData:
@@ -124,9 +118,15 @@ class UploadPages:
                 raise _TooLargeError
             yield chunk
 
-    def _form(self, request: Request, opened: Opened, problem: str = "", *, status: int = 200) -> Response:
-        values = {"problem": problem, "megabytes": self._most_bytes // _MEGABYTE}
-        return self._pages.page(request, "import.html", opened.texts, values, status=status)
+    def _form(self, request: Request, visitor: Visitor, problem: str = "", *, status: int = 200) -> Response:
+        values = {
+            "problem": problem,
+            "megabytes": self._most_bytes // _MEGABYTE,
+            "key": new_token(),
+            "samples": _SAMPLES,
+        }
+        owner = plain_name(visitor.account)
+        return self._pages.page(request, "import.html", visitor.texts, values, status=status, visited=owner)
 
 
 class _closing:  # noqa: N801  # a context manager reads as a verb

@@ -5,7 +5,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from bot.sandbox.bluesky.errors import OAuthError
@@ -13,21 +13,22 @@ from bot.sandbox.bluesky.ids import Json
 from bot.sandbox.bluesky.oauth import OAuthServer, PushedRequest
 from bot.sandbox.bluesky.scopes import Scopes
 from bot.sandbox.bluesky.sessions import password_fits
+from bot.sandbox.consent_page import consent_page
 
 if TYPE_CHECKING:
     from bot.sandbox.bluesky.sandbox import BlueskySandbox
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width"><body><h1>{title}</h1>{body}</body></html>"""
 _FORM = """<p role="alert">{fault}</p><p><b>{client}</b> asks for access to your account.</p>
 <form method="post" action="/oauth/authorize">
 <input type="hidden" name="request_uri" value="{request_uri}">
 <input type="hidden" name="client_id" value="{client_id}">
-<p><label>Sign in as <input name="identifier" value="{identifier}" autocomplete="username" required></label></p>
-<p><label>Password <input name="password" type="password" autocomplete="current-password"></label></p>
+{who}
 <fieldset><legend>It may</legend>{scopes}</fieldset>
 <p><button name="decision" value="approve">Approve</button>
 <button name="decision" value="refuse" formnovalidate>Refuse</button></p></form>"""
+_SIGN_IN = """<p><label>Sign in as <input name="identifier" value="{0}" autocomplete="username" required></label></p>
+<p><label>Password <input name="password" type="password" autocomplete="current-password"></label></p>"""
+_SIGNED_IN = "<p>You are signed in as <b>@{0}</b>.</p>"
 _SCOPE = '<p><label><input type="checkbox" name="scope" value="{0}" checked> <code>{0}</code></label></p>'
 
 
@@ -79,7 +80,7 @@ class OAuthPages:
             pending = self._server.pending(request_uri, request.query_params.get("client_id", ""))
         except OAuthError as error:
             return _error_page(error)
-        return _form_page(request_uri, pending, pending.login_hint)
+        return self._form_page(request, request_uri, pending, pending.login_hint)
 
     async def _decide(self, request: Request) -> Response:
         form = await request.form()
@@ -92,14 +93,39 @@ class OAuthPages:
         if fields.get("decision") != "approve":
             return RedirectResponse(self._server.refuse(request_uri, pending), 303)
         identifier = fields.get("identifier", "")
-        account = self._sandbox.world.find(identifier)
-        if account is None or not password_fits(account, fields.get("password", "")):
-            return _form_page(request_uri, pending, identifier, "Invalid identifier or password", 401)
+        account = self._sandbox.signed_in.find(request)
+        if account is None:
+            account = self._sandbox.world.find(identifier)
+            if account is None or not password_fits(account, fields.get("password", "")):
+                fault = "Invalid identifier or password"
+                return self._form_page(request, request_uri, pending, identifier, fault, 401)
         if account.status != "active":
-            return _form_page(request_uri, pending, identifier, f"This account is {account.status}.", 403)
+            fault = f"This account is {account.status}."
+            return self._form_page(request, request_uri, pending, identifier, fault, 403)
         granted = self._sandbox.granted_scope or " ".join(str(value) for value in form.getlist("scope"))
         scopes = Scopes.parse(f"atproto {granted}")
         return RedirectResponse(self._server.approve(request_uri, pending, account, scopes), 303)
+
+    def _form_page(
+        self,
+        request: Request,
+        request_uri: str,
+        pending: PushedRequest,
+        identifier: str,
+        fault: str = "",
+        status: int = 200,
+    ) -> Response:
+        account = self._sandbox.signed_in.find(request)
+        scopes = "".join(_SCOPE.format(escape(token)) for token in pending.scopes.tokens if token != "atproto")  # noqa: S105  # a scope, not a password
+        body = _FORM.format(
+            fault=escape(fault),
+            client=escape(pending.client.name),
+            client_id=escape(pending.client.id),
+            request_uri=escape(request_uri),
+            who=_SIGNED_IN.format(account.handle) if account else _SIGN_IN.format(escape(identifier)),
+            scopes=scopes or "know who you are",
+        )
+        return consent_page("Authorize access", body, status)
 
 
 def own_url(request: Request) -> str:
@@ -124,21 +150,6 @@ def _failure(error: OAuthError, headers: dict[str, str]) -> Response:
     return JSONResponse(body, error.status, headers | error.headers)
 
 
-def _form_page(
-    request_uri: str, pending: PushedRequest, identifier: str, fault: str = "", status: int = 200
-) -> Response:
-    scopes = "".join(_SCOPE.format(escape(token)) for token in pending.scopes.tokens if token != "atproto")  # noqa: S105  # a scope, not a password
-    body = _FORM.format(
-        fault=escape(fault),
-        client=escape(pending.client.name),
-        client_id=escape(pending.client.id),
-        request_uri=escape(request_uri),
-        identifier=escape(identifier),
-        scopes=scopes or "know who you are",
-    )
-    return HTMLResponse(_PAGE.format(title="Authorize access", body=body), status)
-
-
 def _error_page(error: OAuthError) -> Response:
     body = f'<p role="alert">{escape(error.description)}</p>'
-    return HTMLResponse(_PAGE.format(title="This cannot go on", body=body), 400)
+    return consent_page("This cannot go on", body, 400)

@@ -183,6 +183,10 @@ class BlueskyPerson:
 
     # Consent.
 
+    def sign_in(self, session: str) -> None:
+        """Be signed in in the browser with this session cookie: its consent page asks for no password."""
+        self._sandbox.signed_in.add(session, self._account)
+
     async def approve(self, authorize_url: str, *, allow: bool = True, scope: str | None = None) -> str:
         """Walk through the consent page as this person; return the address it leads to.
 

@@ -21,8 +21,9 @@ from bot.sandbox.bluesky.oauth_web import OAuthPages
 from bot.sandbox.bluesky.people import BlueskyPerson
 from bot.sandbox.bluesky.sessions import Sessions
 from bot.sandbox.bluesky.settings import Settings
-from bot.sandbox.bluesky.world import World
+from bot.sandbox.bluesky.world import Account, World
 from bot.sandbox.bluesky.xrpc import Xrpc
+from bot.sandbox.consent_page import SignedIn
 from bot.sandbox.faults import FaultMiddleware, Faults
 from bot.sandbox.server import LoopbackServer
 
@@ -58,6 +59,7 @@ class BlueskySandbox(Settings):
         self.identity = Identity(self.world, self.url)
         self.oauth = OAuthServer(self.world, self, Clients(self, self.url, self._fetch_json), self.url)
         self.people: dict[str, BlueskyPerson] = {}
+        self.signed_in = SignedIn[Account]()
         self.app: ASGIApp = FaultMiddleware(self._routes(), self.faults)
         self._server.app = self.app
 

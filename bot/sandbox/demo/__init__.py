@@ -73,16 +73,19 @@ async def _perform(
 
 
 async def _stay(stage: "Stage", screen: "Screen") -> None:
-    """Leave everything up until Ctrl-C."""
+    """Leave everything up, with a page on which to play, until Ctrl-C."""
     from bot.sandbox.demo.process import BotDied
+    from bot.sandbox.play.server import PlayServer
 
-    screen.note("The networks and the bot stay up until you press Ctrl-C. With --once the demo ends by itself.")
-    for name, where in stage.addresses().items():
-        screen.note(f"{name}: {where}")
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, ended.set)
-    try:
-        await stage.while_bot_lives(ended.wait())
-    except BotDied as death:
-        screen.failed(str(death))
-        screen.log(stage.bot.tail())
+    async with PlayServer(stage) as play:
+        for name, where in stage.addresses().items():
+            screen.note(f"{name}: {where}")
+        screen.note("The networks and the bot stay up until you press Ctrl-C. With --once the demo ends by itself.")
+        screen.invite(play.url)
+        try:
+            await stage.while_bot_lives(ended.wait())
+        except BotDied as death:
+            screen.failed(str(death))
+            screen.log(stage.bot.tail())

@@ -26,7 +26,7 @@ _HOMES: Final = (
 )
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Resident:
     """One person: `follows` are the X ids of their archive, `friends` the residents among them.
 

@@ -63,18 +63,17 @@ class Moves:
         resident = line.resident
         name, content = _archive_of(resident, whole=whole_archive)
         url, mark, begun = _link_in(said.IMPORT_LINK, offered), len(line.received), time.time()
-        browser, sent = Browser(self.stage.http), list[bool]()
+        browser = Browser(self.stage.http)
+        line.pages.append((said.ALREADY_HERE, said.NOBODY_HERE))
+        forms = list[dict[str, str]]()
 
         async def upload() -> None:
-            page = await browser.get(url)
-            if page.status_code == 410 and sent:
-                return  # it had arrived: only the answer to it was lost on the way
-            form = find_form(page, lambda form: "csrf" in form.fields)
-            if not sent:
-                sent.append(True)
-                line.pages.append((said.ALREADY_HERE, said.NOBODY_HERE))
-            answer = await browser.post(url, form.fields, [("files", (name, content))])
-            if answer.status_code != 200:
+            if not forms:
+                page = await browser.enter(url)
+                forms.append(find_form(page, lambda form: "key" in form.fields).fields)
+            # Sent again when the answer was lost: by its key the form is known, and nothing is said twice.
+            answer = await browser.post(f"{self.stage.public_url}/import", forms[0], [("files", (name, content))])
+            if answer.status_code != 303:
                 raise PageProblem(f"{answer.status_code}: {text_of(answer.text)}")
 
         for _ in self._again(f"{resident.name} could not send the list"):
@@ -82,7 +81,7 @@ class Moves:
                 await _pressing(upload)
                 break
             except httpx.TransportError:
-                continue  # it broke off under way: whether it arrived shows when the page is opened again
+                continue  # it broke off under way
         answer = await line.hears(said.ALREADY_HERE, said.NOBODY_HERE, since=mark, why="after the upload")
         page = self.diary.of(resident)
         page.uploaded = Span(begun, time.time())
@@ -127,10 +126,10 @@ class Moves:
 
     async def _walk(self, browser: Browser, url: str, line: Line) -> None:
         async def begin() -> str:
-            page = await browser.get(url)
+            page = await browser.enter(url)
             button = ("account", line.actor)
             form = find_form(page, lambda form: button in form.buttons)
-            answer = await browser.post(url, {**form.fields, "account": line.actor})
+            answer = await browser.post(str(page.url), {**form.fields, "account": line.actor})
             if answer.status_code != 303:
                 raise PageProblem(f"{answer.status_code}: {text_of(answer.text)}")
             return str(answer.headers["location"])
@@ -142,7 +141,7 @@ class Moves:
         else:
             back = await person.approve(consent_page)
         answer = await _pressing(lambda: browser.get(back))
-        if answer.status_code != 200:
+        if answer.status_code != 303:
             raise PageProblem(f"{answer.status_code}: {text_of(answer.text)}")
 
     async def follow_all(self, line: Line, words: str = "follow all") -> Said:

@@ -12,8 +12,9 @@ from typing import Final
 
 from handlers.texts import Catalogue, Texts
 
-# A number that stands in no message by itself: where it appears, the plural's {n} was.
-_MANY: Final = 40_404
+# A number of each kind that languages tell apart in their plurals (Arabic has six), large ones as they stand in no
+# message by themselves: where it appears, the plural's {n} was.
+_SAMPLES: Final = (0, 1, 2, 40_403, 40_411, 40_400)
 # Fields that always hold a whole number, grouped as its language does.
 _NUMBERS: Final = frozenset({"n", "total"})
 _DIGITS: Final = r"\d(?:[\d.,\s]*\d)?"
@@ -57,8 +58,8 @@ class Phrase:
             yield texts.text(*self.messages, **marks)
             return
         one, many = self.messages
-        yield texts.plural(one, many, 1, **marks).replace("1", "\ufdd0n\ufdd1", 1)
-        yield texts.plural(one, many, _MANY, **marks).replace(texts.number(_MANY), "\ufdd0n\ufdd1", 1)
+        for n in _SAMPLES:
+            yield texts.plural(one, many, n, **marks).replace(texts.number(n), "\ufdd0n\ufdd1", 1)
 
 
 def number(written: str) -> int:

@@ -8,6 +8,7 @@ from typing import IO, Any, Final, Self
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
 from rich.table import Table
@@ -21,7 +22,7 @@ _NETWORK_STYLES: Final = {NetworkName.BLUESKY: "bright_blue", NetworkName.MASTOD
 _SHOWN_LINES: Final = 14
 _ADDRESSED: Final = re.compile(r"^(?:@[\w.-]+(?:@[\w.:-]+)?\s+)+")
 # One-time links and codes are long and of no interest to who watches.
-_LINK: Final = re.compile(r"(http://127\.0\.0\.1:\d+/(?:import|connect|export)/)[\w-]{8,}")
+_LINK: Final = re.compile(r"(http://127\.0\.0\.1:\d+/(?:import|connect|contacts|export)/)[\w-]{8,}")
 
 
 class Screen:
@@ -85,6 +86,12 @@ class Screen:
     def failed(self, words: str) -> None:
         """Say which step did not come true."""
         self._console.print(Text(f"✗ {words}", "bold red"))
+
+    def invite(self, url: str) -> None:
+        """Say, so that it is not overlooked, where one plays on by oneself."""
+        words = Text("Now play it yourself, without any account. Open in your browser:\n").append(url, "bold underline")
+        self._console.print()
+        self._console.print(Panel(words, title="Play with it", border_style="green", expand=False))
 
     def log(self, lines: str) -> None:
         """Show what the bot logged last."""

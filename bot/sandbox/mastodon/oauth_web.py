@@ -8,25 +8,26 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlencode
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from bot.sandbox.consent_page import consent_page
 from bot.sandbox.mastodon.errors import OAuthError
 from bot.sandbox.mastodon.oauth import OUT_OF_BAND, Ask, metadata
 
 if TYPE_CHECKING:
     from bot.sandbox.mastodon.sandbox import MastodonSandbox
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width"><body><h1>{title}</h1>{body}</body></html>"""
 _FORM = """<p role="alert">{fault}</p><p><b>{client}</b> would like permission to access your account.</p>
 <ul>{scopes}</ul><form method="post" action="/oauth/authorize">{hidden}
-<p><label>Name <input name="username" value="{username}" autocomplete="username" required></label></p>
-<p><label>Password <input name="password" type="password" autocomplete="current-password"></label></p>
+{who}
 <p><button name="decision" value="approve">Authorize</button>
 <button name="decision" value="refuse" formnovalidate>Deny</button></p></form>"""
+_SIGN_IN = """<p><label>Name <input name="username" value="{0}" autocomplete="username" required></label></p>
+<p><label>Password <input name="password" type="password" autocomplete="current-password"></label></p>"""
+_SIGNED_IN = "<p>You are signed in as <b>@{0}</b>.</p>"
 _CODE = """<p>Copy this authorization code and paste it to the application.</p>
-<p><input class="oauth-code" name="code" readonly value="{code}"></p>"""
+<p><input class="oauth-code" name="code" aria-label="Code" readonly value="{code}"></p>"""
 _CARRIED = ("client_id", "redirect_uri", "response_type", "scope", "state", "code_challenge", "code_challenge_method")
 _REFUSED = "The resource owner or authorization server denied the request."
 
@@ -55,7 +56,7 @@ class OAuthPages:
             ask = self._server.ask(params)
         except OAuthError as error:
             return _error_page(error)
-        return _form_page(ask, params)
+        return self._form_page(request, ask, params)
 
     async def _decide(self, request: Request) -> Response:
         form = {name: str(value) for name, value in (await request.form()).items()}
@@ -68,19 +69,38 @@ class OAuthPages:
             if ask.redirect_uri == OUT_OF_BAND:
                 return _error_page(refusal)
             return _redirect(ask, {"error": refusal.error, "error_description": refusal.description})
-        account = self._sandbox.world.find(form.get("username", ""))
-        if account is None or not hmac.compare_digest(account.password, form.get("password", "")):
-            return _form_page(ask, form, "Invalid e-mail address or password.", 401)
+        account = self._sandbox.signed_in.find(request)
+        if account is None:
+            account = self._sandbox.world.find(form.get("username", ""))
+            if account is None or not hmac.compare_digest(account.password, form.get("password", "")):
+                return self._form_page(request, ask, form, "Invalid e-mail address or password.", 401)
         if account.suspended:
-            return _form_page(ask, form, "Your account is suspended.", 403)
+            return self._form_page(request, ask, form, "Your account is suspended.", 403)
         code = self._server.approve(ask, account)
         if ask.redirect_uri == OUT_OF_BAND:
             return RedirectResponse(f"/oauth/authorize/native?{urlencode({'code': code})}", 302)
         return _redirect(ask, {"code": code})
 
+    def _form_page(
+        self, request: Request, ask: Ask, params: dict[str, str], fault: str = "", status: int = 200
+    ) -> Response:
+        account = self._sandbox.signed_in.find(request)
+        hidden = "".join(
+            f'<input type="hidden" name="{name}" value="{escape(params[name])}">' for name in _CARRIED if name in params
+        )
+        username = escape(params.get("username", ""))
+        body = _FORM.format(
+            fault=escape(fault),
+            client=escape(ask.app.name),
+            scopes="".join(f"<li><code>{escape(scope)}</code></li>" for scope in ask.scopes),
+            hidden=hidden,
+            who=_SIGNED_IN.format(account.name) if account else _SIGN_IN.format(username),
+        )
+        return consent_page("Authorization required", body, status)
+
     async def _native(self, request: Request) -> Response:
         body = _CODE.format(code=escape(request.query_params.get("code", "")))
-        return HTMLResponse(_PAGE.format(title="Authorization code", body=body))
+        return consent_page("Authorization code", body)
 
     async def _token(self, request: Request) -> Response:
         try:
@@ -133,20 +153,6 @@ def _failure(error: OAuthError) -> Response:
     return JSONResponse(body, error.status, {"cache-control": "no-store"})
 
 
-def _form_page(ask: Ask, params: dict[str, str], fault: str = "", status: int = 200) -> Response:
-    hidden = "".join(
-        f'<input type="hidden" name="{name}" value="{escape(params[name])}">' for name in _CARRIED if name in params
-    )
-    body = _FORM.format(
-        fault=escape(fault),
-        client=escape(ask.app.name),
-        scopes="".join(f"<li><code>{escape(scope)}</code></li>" for scope in ask.scopes),
-        hidden=hidden,
-        username=escape(params.get("username", "")),
-    )
-    return HTMLResponse(_PAGE.format(title="Authorization required", body=body), status)
-
-
 def _error_page(error: OAuthError) -> Response:
     body = f'<p role="alert">{escape(error.description)}</p>'
-    return HTMLResponse(_PAGE.format(title="An error has occurred", body=body), error.status)
+    return consent_page("An error has occurred", body, error.status)

@@ -143,6 +143,10 @@ class MastodonPerson:
 
     # Consent.
 
+    def sign_in(self, session: str) -> None:
+        """Be signed in in the browser with this session cookie: its consent page asks for no password."""
+        self._sandbox.signed_in.add(session, self.account)
+
     async def approve(self, authorize_url: str, *, allow: bool = True) -> str:
         """Walk through the consent page as this person; return the address it leads to, or the code it shows.
 

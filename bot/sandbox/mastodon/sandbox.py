@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import httpx
 from starlette.applications import Starlette
 
+from bot.sandbox.consent_page import SignedIn
 from bot.sandbox.faults import FaultMiddleware, Faults
 from bot.sandbox.mastodon import (
     methods_accounts,
@@ -16,6 +17,7 @@ from bot.sandbox.mastodon import (
     methods_notifications,
     methods_statuses,
 )
+from bot.sandbox.mastodon.accounts import Account
 from bot.sandbox.mastodon.api import Api
 from bot.sandbox.mastodon.discovery import Discovery
 from bot.sandbox.mastodon.idempotency import Idempotency
@@ -63,6 +65,7 @@ class MastodonSandbox:
         self.streaming = Streaming(self)
         self.world.listener = self.streaming
         self.people: dict[str, MastodonPerson] = {}
+        self.signed_in = SignedIn[Account]()
         routes = [
             *self.streaming.routes(),
             *OAuthPages(self).routes(),

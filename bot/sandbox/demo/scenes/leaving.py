@@ -50,7 +50,6 @@ async def farewell(play: Play) -> None:
 
 async def _exported(play: Play, offered: str) -> str:
     match = said.EXPORT_LINK.search(offered)
-    url = match[0] if match else ""
     browser = Browser(play.stage.http)
-    form = find_form(await browser.get(url), lambda form: "csrf" in form.fields)
-    return (await browser.post(url, form.fields)).text
+    form = find_form(await browser.enter(match[0] if match else ""), lambda form: "csrf" in form.fields)
+    return (await browser.post(f"{play.stage.public_url}/me/export", {"csrf": form.fields["csrf"]})).text
