@@ -133,7 +133,7 @@ async def forget_person(loaded: Loaded, account: str, ask: bool) -> None:  # a f
 
 async def _accounts(database: Database, found: Account) -> list[Account]:
     async with database.reading() as connection:
-        return (await accounts.accounts_of(connection, [found.person_id])).get(found.person_id, [])
+        return await accounts.of_person(connection, found.person_id)
 
 
 async def _find(database: Database, name: str) -> Account:

@@ -121,7 +121,7 @@ def _provable(each: Claim) -> bool:
 
 async def _own_accounts(ctx: Context) -> list[Account]:
     """Return the person's accounts, the one that is speaking first."""
-    own = (await accounts.accounts_of(ctx.connection, [ctx.person.id])).get(ctx.person.id, [])
+    own = await accounts.of_person(ctx.connection, ctx.person.id)
     return sorted(own, key=lambda each: each.id != ctx.account.id)
 
 

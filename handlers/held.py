@@ -28,7 +28,7 @@ class Part:
 async def summary(ctx: Context) -> str:
     """Sum up in one message what is held about a person."""
     connection, person, texts = ctx.connection, ctx.person, ctx.texts
-    mine = (await accounts.accounts_of(connection, [person.id]))[person.id]
+    mine = await accounts.of_person(connection, person.id)
     claimed = await _claimed(ctx)
     sums = await overview.of_person(connection, person.id)
     consented = [each for each in mine if each.id in sums.granted]
@@ -66,7 +66,7 @@ async def _claimed(ctx: Context) -> list[Claim]:
 async def in_words(ctx: Context) -> list[Part]:
     """Say part by part what is held about a person; the file that `everything` fills says it to the last field."""
     connection, person = ctx.connection, ctx.person
-    mine = (await accounts.accounts_of(connection, [person.id]))[person.id]
+    mine = await accounts.of_person(connection, person.id)
     given = await consents.held(ctx)
     consented = [consents.describe(ctx.texts, given[each.id], each) for each in mine if each.id in given]
     parts = [

@@ -112,7 +112,7 @@ async def guide(ctx: Context) -> str | None:
 )
 async def exit_(ctx: Context) -> str | None:
     """Write a farewell post without a code."""
-    own = (await accounts.accounts_of(ctx.connection, [ctx.person.id])).get(ctx.person.id, [])
+    own = await accounts.of_person(ctx.connection, ctx.person.id)
     own.sort(key=lambda each: each.id != ctx.account.id)
     return "\n\n".join(
         [

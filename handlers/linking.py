@@ -107,7 +107,7 @@ async def _join(ctx: Context, other_id: int, giver: Account | None) -> str:
 
 
 async def _listed(ctx: Context) -> list[str]:
-    own = (await accounts.accounts_of(ctx.connection, [ctx.person.id])).get(ctx.person.id, [])
+    own = await accounts.of_person(ctx.connection, ctx.person.id)
     return [f"• {name_of(ctx.account.network, each)}" for each in own]
 
 

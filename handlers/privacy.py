@@ -49,7 +49,8 @@ async def export(ctx: Context) -> str:
     if link is None:
         return await held.summary(ctx)
     return ctx.text(
-        "Here is everything I hold about you, as a file. The link is for you alone, works once and expires in {time}:\n"
+        "This page shows everything I hold about you, and gives it out as a file. The link is for you alone, works once and "
+        "expires in {time}:\n"
         "{link}",
         link=link,
         time=ctx.texts.span(ctx.settings.link_lifetime),
@@ -69,7 +70,7 @@ async def everything(connection: "AsyncConnection", person_id: int, now: int) ->
     ar=("انسني", "امح بياناتي", "احذف بياناتي", "حذف بياناتي"),
     when_stopped=True,
 )
-async def forget_me(ctx: Context, sure: Literal["yes", "oui"] | None = None) -> str | None:
+async def forget_me(ctx: Context, sure: Literal["yes", "oui", "نعم"] | None = None) -> str | None:
     """Ask before everything is removed; with a yes in the command itself, remove it."""
     if sure is not None:
         await forget_now(ctx)
@@ -84,7 +85,7 @@ async def forget_me(ctx: Context, sure: Literal["yes", "oui"] | None = None) -> 
 
 async def what_goes(ctx: Context) -> str:
     """Ask whether everything is to be removed, and say what that means."""
-    mine = (await accounts.accounts_of(ctx.connection, [ctx.person.id]))[ctx.person.id]
+    mine = await accounts.of_person(ctx.connection, ctx.person.id)
     return ctx.text(
         "Shall I remove everything I hold about {accounts}: claims, lists, consents, decisions? Nobody will hear of you "
         "through me any more, and it cannot be undone. Whom you follow already you keep following.",

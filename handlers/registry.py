@@ -56,8 +56,8 @@ class Registry:
         """Return how many keys are known."""
         return len(self._state.keys)
 
-    async def refresh(self, connection: "AsyncConnection", *, reading: bool = False) -> None:
-        """Take in what changed since the last time; `reading` says that this transaction writes nothing.
+    async def refresh(self, connection: "AsyncConnection") -> None:
+        """Take in what changed since the last time.
 
         A writing transaction also sees what it wrote itself. Should it not be committed, the index goes back to what it
         was before, because those version numbers will be given to other changes.
@@ -65,7 +65,7 @@ class Registry:
         before = self._state
         while changed := await claims.since(connection, self._state.version, _CLAIMS_A_CHUNK):
             self._state = _taken_in(self._state, changed)
-        if self._state is before or reading:
+        if self._state is before:
             return
 
         def undo() -> None:

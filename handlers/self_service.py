@@ -35,7 +35,7 @@ AUTO: Final[Mapping[bool, str]] = {
 async def status(ctx: Context) -> str | None:
     """Say who a person is to the bot."""
     person_id = ctx.person.id
-    own = (await accounts.accounts_of(ctx.connection, [person_id])).get(person_id, [])
+    own = await accounts.of_person(ctx.connection, person_id)
     held = await claims.of_person(ctx.connection, person_id)
     done = await overview.of_person(ctx.connection, person_id)
     network = ctx.account.network

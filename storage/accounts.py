@@ -149,6 +149,11 @@ async def accounts_of(connection: AsyncConnection, ids: Iterable[int]) -> dict[i
     return found
 
 
+async def of_person(connection: AsyncConnection, person_id: int) -> list[Account]:
+    """Return a person's accounts, the oldest first."""
+    return (await accounts_of(connection, [person_id])).get(person_id, [])
+
+
 async def voices_of(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, str]:
     """Return, by person, the account from which they wrote last: that is where they are spoken to."""
     last = sa.func.max(message.c.at)

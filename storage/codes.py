@@ -115,10 +115,11 @@ async def use(
         return found
     if found is None or not found.works(now):
         return None
+    mine, free = None if by is None else _browser(keys, by), code.c.used_at.is_(None)
     spent = await connection.execute(
         sa.update(code)
-        .where(code.c.digest == keys.digest(secret), code.c.used_at.is_(None))
-        .values(used_at=now, used_by=None if by is None else _browser(keys, by))
+        .where(code.c.digest == keys.digest(secret), free if mine is None else sa.or_(free, code.c.used_by == mine))
+        .values(used_at=sa.func.coalesce(code.c.used_at, now), used_by=mine)
     )
     return found if spent.rowcount == 1 else None
 

@@ -222,8 +222,9 @@ def _leasing(*, speaking: bool | None) -> Any:
         .order_by(lane.c.rank, lane.c.next_at)
         .limit(sa.bindparam("most"))
         .with_for_update(skip_locked=True)
+        .cte("due")  # see `_taking`
     )
-    return sa.update(lane).where(lane.c.name.in_(due.scalar_subquery())).returning(lane.c.name)
+    return sa.update(lane).where(lane.c.name.in_(sa.select(due.c.name))).returning(lane.c.name)
 
 
 _LEASE: Final = {speaking: _leasing(speaking=speaking) for speaking in (None, True, False)}

@@ -91,7 +91,7 @@ class Forgotten:
 
 async def held(connection: AsyncConnection, person_id: int) -> dict[str, Any]:
     """Return everything held about a person as JSON values: table by table, times in ISO 8601, secrets left out."""
-    known = (await accounts.accounts_of(connection, [person_id])).get(person_id, [])
+    known = await accounts.of_person(connection, person_id)
     ids = [each.id for each in known]
 
     async def rows(table: sa.Table, *where: sa.ColumnElement[bool], more: Sequence[sa.ColumnElement[Any]] = ()) -> Any:
@@ -138,7 +138,7 @@ async def held(connection: AsyncConnection, person_id: int) -> dict[str, Any]:
 
 async def forget(connection: AsyncConnection, keys: Keys, person_id: int, now: int) -> Forgotten:
     """Remove a person: nothing of theirs can be reached afterwards, and `wipe` takes it off the disk."""
-    known = (await accounts.accounts_of(connection, [person_id])).get(person_id, [])
+    known = await accounts.of_person(connection, person_id)
     ids = [each.id for each in known]
     secrets = [(grant.network, grant.secret) for grant in await grants.of_person(connection, person_id) if grant.secret]
     queues = (deliveries.say_lane, deliveries.ask_lane, deliveries.act_lane)

@@ -126,7 +126,7 @@ async def test_what_was_rolled_back_leaves_no_trace_in_the_registry(town: Commun
 async def test_a_reader_that_ends_keeps_what_the_registry_learnt(town: Community) -> None:
     await town.joins(BOB, "old_bob", 1)
     async with town.database.reading() as connection:
-        await town.world.registry.refresh(connection, reading=True)
+        await town.world.registry.refresh(connection)
     assert len(town.world.registry) == 2
 
 

@@ -76,7 +76,7 @@ async def test_claims_go_over_and_a_contest_with_oneself_ends(stage: Scene) -> N
         ("third", ClaimState.PENDING, Evidence.DECLARED),
     ]
     async with stage.database.reading() as connection:
-        await stage.world.registry.refresh(connection, reading=True)
+        await stage.world.registry.refresh(connection)
     matches = stage.world.registry.matches(stage.world.keys.of_handles(["old_alice", "second", "third"]))
     assert {each.person_id for each in matches} == {(await stage.person(ALICE)).id}
     assert len(matches) == 2

@@ -58,11 +58,15 @@ def test_every_source_and_every_data_file_is_shipped(wheel: zipfile.ZipFile) -> 
 @pytest.mark.parametrize(
     "kind",
     [
+        r"handlers/locales/ar/LC_MESSAGES/reflock\.po",
         r"handlers/locales/fr/LC_MESSAGES/reflock\.po",
         r"bot/web/templates/\w+\.html",
         r"bot/web/static/\w+\.css",
+        r"bot/web/static/import/\w+\.js",
+        r"bot/sandbox/play/templates/\w+\.html",
+        r"bot/sandbox/play/static/\w+\.js",
         r"storage/migrations/env\.py",
-        r"storage/migrations/versions/0001_\w+\.py",
+        r"storage/migrations/versions/0002_\w+\.py",
     ],
 )
 def test_what_is_read_at_run_time_is_there(wheel: zipfile.ZipFile, kind: str) -> None:

@@ -278,14 +278,8 @@ async def test_no_part_of_a_real_deployment_knows_the_page() -> None:
     assert (await asking.communicate())[0].strip() == b"[]"
 
 
-async def test_the_demo_leaves_the_page_open_until_it_is_told_to_end() -> None:
-    demo = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bot", "demo", "--people", "12"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=os.environ | {"COLUMNS": "120"},
-        cwd=ROOT,
-    )
+async def invited(demo: asyncio.subprocess.Process) -> str:
+    """Wait until the story has ended, and open the page to which it invites."""
     assert demo.stdout is not None
     transcript: list[str] = []
     async for line in demo.stdout:
@@ -297,9 +291,25 @@ async def test_the_demo_leaves_the_page_open_until_it_is_told_to_end() -> None:
     assert found, "".join(transcript)
     async with httpx.AsyncClient(base_url=found[0], trust_env=False) as http:
         assert (await begin(http)).headers["location"] == "/play"
-        page = (await http.get("/play")).text
-    demo.send_signal(signal.SIGINT)
-    await demo.communicate()
+        return (await http.get("/play")).text
+
+
+async def test_the_demo_leaves_the_page_open_until_it_is_told_to_end() -> None:
+    demo = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bot", "demo", "--people", "12"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=os.environ | {"COLUMNS": "120"},
+        cwd=ROOT,
+    )
+    try:
+        page = await invited(demo)
+        demo.send_signal(signal.SIGINT)
+        await demo.communicate()
+    finally:
+        if demo.returncode is None:
+            demo.kill()
+            await demo.communicate()
 
     assert "Noor Jansen, here on Bluesky and Mastodon" in page
     assert "still to come" in page

@@ -62,6 +62,18 @@ async def test_no_more_is_taken_than_was_asked_for_and_the_most_urgent_first(
     assert [each.key for each in await take(database, clock)] == ["a", "b", "notice"]
 
 
+async def test_no_more_lanes_are_leased_than_asked_for_however_the_statement_is_planned(
+    database: Database, clock: OwnClock
+) -> None:
+    await promise(database, clock, *(reply(f"to {n}", lane=f"say:{n}") for n in range(50)))
+    async with database.transaction() as connection:
+        if not database.is_sqlite:  # what remains is a nested loop, which asks anew for every row
+            for way in ("hashagg", "hashjoin", "material", "memoize", "mergejoin", "sort"):
+                await connection.execute(sa.text(f"SET LOCAL enable_{way} = off"))
+        leased = await deliveries.lease(connection, "one", clock(), LEASE, 5)
+    assert len(leased) == 5
+
+
 async def test_the_same_key_is_promised_once(database: Database, clock: OwnClock) -> None:
     assert await promise(database, clock, reply("a")) == 1
     assert await promise(database, clock, reply("a"), reply("b")) == 1

@@ -1,7 +1,7 @@
 """Put the pages together: routes, headers that every answer carries, and a reference for what goes wrong."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from starlette.applications import Starlette
@@ -61,7 +61,7 @@ def web(events: Events, consents: Consents, loaded: Loaded) -> Starlette:
             *MePages(pages, visitors).routes(),
             *visitors.routes(),  # after the pages: a link's address fits theirs
             *HealthPages(events).routes(),
-            Mount("/static", StaticFiles(directory=HERE / "static")),
+            Mount("/static", _Static(directory=HERE / "static")),
         ],
         middleware=[Middleware(_Careful, headers=headers, crashed=trouble.crashed)],
         exception_handlers={HTTPException: trouble.refused},
@@ -97,6 +97,16 @@ class _Trouble:
             reference=reference,
         )
         return self._pages.message(request, texts, texts.text(N_("Something went wrong")), words, status=500)
+
+
+class _Static(StaticFiles):
+    """Let browsers keep our scripts and style sheets, and ask each time whether they have changed."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Answer with a file, or that it has not changed."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 class _Careful:

@@ -164,13 +164,12 @@ class ConnectPages:
             asking = await accounts.get(connection, granted.account_id) if granted.account_id else None
             if asking is not None and asking.person_id == granted.person_id:
                 return asking
-            mine = (await accounts.accounts_of(connection, [granted.person_id])).get(granted.person_id, [])
+            mine = await accounts.of_person(connection, granted.person_id)
             return mine[0] if mine else None
 
     async def _own(self, visitor: Visitor) -> list[Account]:
         async with self._pages.events.database.reading() as connection:
-            mine = await accounts.accounts_of(connection, [visitor.account.person_id])
-        return mine.get(visitor.account.person_id, [])
+            return await accounts.of_person(connection, visitor.account.person_id)
 
     async def _form(
         self,

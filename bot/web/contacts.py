@@ -28,7 +28,8 @@ from storage import accounts, follows, grants, links
 from storage.records import Account, Choice, NetworkName
 
 _NONE_TICKED: Final = N_("Nobody is ticked, so nothing changed.")
-# Mastodon lets nobody follow more by hand, or by an app, on one day; its own import is not counted.
+# Mastodon lets nobody follow more by hand, or by an app, in 24 hours (app/lib/rate_limiter.rb); its own import is not
+# counted.
 _FOLLOWS_A_DAY: Final = 400
 _MOST_SEARCHED: Final = 100
 
@@ -72,7 +73,6 @@ class ContactsPages:
         words = request.query_params.get("q", "").strip().lower()[:_MOST_SEARCHED]
         async with self._visitors.looking(visitor) as ctx:
             # The contacts are worked out from what the registry knows; a reader leaves there what it has learnt.
-            await ctx.world.registry.refresh(ctx.connection, reading=True)
             closed = not_open_yet(ctx)
             found = [] if closed else await contacts(ctx)
             view = await listed(ctx, found)
@@ -110,7 +110,6 @@ class ContactsPages:
         if given is None:
             return self._pages.forged(request)
         async with self._visitors.looking(visitor) as ctx:
-            await ctx.world.registry.refresh(ctx.connection, reading=True)
             found = [] if not_open_yet(ctx) else await contacts(ctx)
             lines = await _previewed(ctx, [each for each in found if each.person_id in given.ids])
         return JSONResponse({"lines": lines})
@@ -139,7 +138,6 @@ class ContactsPages:
     async def _rendered(self, request: Request, visitor: Visitor, ids: frozenset[int]) -> str:
         """Render some rows anew."""
         async with self._visitors.looking(visitor) as ctx:
-            await ctx.world.registry.refresh(ctx.connection, reading=True)
             view = await listed(ctx, await contacts(ctx))
         values = {"rows": view.rows([each for each in view.contacts if each.person_id in ids])}
         page = self._pages.page(request, "contacts_rows.html", visitor.texts, values, has_form=False)
@@ -148,7 +146,6 @@ class ContactsPages:
     async def export(self, _request: Request, visitor: Visitor) -> Response:
         """Give those whom one would follow on Mastodon as the file that Mastodon's own import takes."""
         async with self._visitors.looking(visitor) as ctx:
-            await ctx.world.registry.refresh(ctx.connection, reading=True)
             found = [] if not_open_yet(ctx) else await contacts(ctx)
             view = await listed(ctx, found)
         return Response(
@@ -172,7 +169,7 @@ def _to_import(view: Listed) -> list[Account]:
 
 async def _lacking(ctx: Context, view: Listed) -> list[_Lacking]:
     """Return for which networks a consent is missing: those of contacts, or all while there is nobody yet."""
-    mine = (await accounts.accounts_of(ctx.connection, [ctx.person.id])).get(ctx.person.id, [])
+    mine = await accounts.of_person(ctx.connection, ctx.person.id)
     if view.contacts:
         wished = [each for each in view.planned.unreached if each.choice is not Choice.SKIP]
         networks = {network for each in wished for network in each.networks}

@@ -19,7 +19,7 @@ from storage.keys import LostSecretError, new_token
 HERE: Final = Path(__file__).parent
 _FORM_COOKIE: Final = "reflock-form"
 _SAID_COOKIE: Final = "reflock-said"
-# A cookie holds 4,096 bytes (RFC 6265, 6.1); sealed, words take a third more than their bytes.
+# A cookie holds 4,096 bytes (RFC 6265, 6.1); sealed, words take a third more than their bytes, four a character at most.
 _MOST_SAID: Final = 600
 # What our forms without files send: a proof, a choice, at most a line of text.
 _FORM_BYTES: Final = 16_384
@@ -130,7 +130,7 @@ class Pages:
 
     def seal(self, response: Response, name: str, value: Mapping[str, object]) -> None:
         """Leave something in a browser that only we can read there."""
-        sealed = self.events.world.keys.encrypt(json.dumps({"cookie": name, **value}))
+        sealed = self.events.world.keys.encrypt(json.dumps({"cookie": name, **value}, ensure_ascii=False))
         self._set_cookie(response, name, sealed.decode("ascii"))
 
     def unseal(self, request: Request, name: str) -> dict[str, Any] | None:
@@ -146,7 +146,8 @@ class Pages:
 
     def say_next(self, response: Response, words: str) -> None:
         """Have the next page that this browser opens begin with some words."""
-        self.seal(response, _SAID_COOKIE, {"words": words[:_MOST_SAID]})
+        shown = words if len(words) <= _MOST_SAID else words[: _MOST_SAID - 1].rpartition(" ")[0] + "…"
+        self.seal(response, _SAID_COOKIE, {"words": shown})
 
     def unsay(self, response: Response) -> None:
         """Take back what was to be said next: another reader may come."""

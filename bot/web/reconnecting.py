@@ -64,7 +64,6 @@ class ReconnectPages:
     async def _preview(self, request: Request, visitor: Visitor, given: Chosen) -> Response:
         """Show what would be done; straight on to the last batch when all of it has begun already."""
         async with self._visitors.looking(visitor) as ctx:
-            await ctx.world.registry.refresh(ctx.connection, reading=True)
             closed, newest = not_open_yet(ctx), await _newest(ctx)
             of_own = [] if closed else [each for each in await contacts(ctx) if each.person_id in given.ids]
             planned = await plan(ctx, of_own, retry=True)

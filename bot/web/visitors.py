@@ -167,7 +167,7 @@ class Visitors:
             form = await self._pages.own_form(request)
             browser = self._pages.browser(request)
             if browser is None:
-                return self._closed(request, _Closed(NO_COOKIES))
+                return self._closed(request, _Closed(NO_COOKIES), status=400)
             if form is None:
                 return self._pages.forged(request)
             token, keys, now = str(request.path_params["token"]), self._events.world.keys, self._events.clock()
@@ -201,7 +201,7 @@ class Visitors:
         """Return the account to which a link was given, or another one of its person's."""
         account = await accounts.get(connection, found.account_id) if found.account_id else None
         if account is None:
-            mine = (await accounts.accounts_of(connection, [found.person_id])).get(found.person_id)
+            mine = await accounts.of_person(connection, found.person_id)
             if not mine:
                 return None, None
             account = mine[0]
@@ -229,8 +229,8 @@ class Visitors:
         self._pages.forget_browser(response)
         return response
 
-    def _closed(self, request: Request, closed: _Closed) -> Response:
+    def _closed(self, request: Request, closed: _Closed, *, status: int = 410) -> Response:
         texts = self._pages.texts(request)
         return self._pages.message(
-            request, texts, texts.text(N_("This link does not work")), texts.text(closed.why), status=410
+            request, texts, texts.text(N_("This link does not work")), texts.text(closed.why), status=status
         )

@@ -43,8 +43,8 @@ class Walk:
 
     async def presses(self, words: str, leads_to: str = "", **values: object) -> None:
         """Press a button, and wait for the page that it leads to."""
-        await self.page.get_by_role("button", name=self.text(words, **values), exact=True).first.click()
-        await self.page.wait_for_url(f"{self.flock.pages}{leads_to}**")
+        async with self.page.expect_navigation(url=f"{self.flock.pages}{leads_to}**"):
+            await self.page.get_by_role("button", name=self.text(words, **values), exact=True).first.click()
 
     async def chooses(self, *files: Path) -> None:
         """Choose files, and wait for what the page says of them."""

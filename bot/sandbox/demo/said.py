@@ -83,7 +83,8 @@ WHY_HERE: Final = Phrase("They have proved that the account on X was theirs.")
 STATUS: Final = Phrase("Your accounts:")
 STOPPED: Final = Phrase("I fall silent: no notices, no follows. resume ends it; forget me removes all I know of you.")
 EXPORT: Final = Phrase(
-    "Here is everything I hold about you, as a file. The link is for you alone, works once and expires in {time}:\n"
+    "This page shows everything I hold about you, and gives it out as a file. The link is for you alone, works once and "
+    "expires in {time}:\n"
     "{link}"
 )
 FORGET_ASKED: Final = Phrase(

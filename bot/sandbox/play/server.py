@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.sandbox.consent_page import SESSION_COOKIE
+from bot.sandbox.demo.community import Resident
 from bot.sandbox.demo.diary import Diary
 from bot.sandbox.demo.lines import StepFailed
 from bot.sandbox.demo.moves import Moves
@@ -184,11 +185,10 @@ class PlayServer:
         newcomer = self._cast.next_to_come(player.resident, player.coming)
         if newcomer is not None:
             player.coming.append(newcomer)
-            self._spawn(self._bring(player))
+            self._spawn(self._bring(player, newcomer))
 
-    async def _bring(self, player: Player) -> None:
-        """Have the last of those who are to come register: their accounts become one person, who proves who they were."""
-        newcomer = player.coming[-1]
+    async def _bring(self, player: Player, newcomer: Resident) -> None:
+        """Have one of those who are to come register: their accounts become one person, who proves who they were."""
         lines = [self._stage.line(newcomer, network) for network in newcomer.homes]
         try:
             if len(lines) > 1:
