@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _FIRST_PAUSE: Final = 2_000
+_LOTS: Final = 500
 _LONGEST_PAUSE: Final = 3_600_000
 _GIVE_UP_AFTER: Final = 3 * 86_400_000
 
@@ -223,7 +224,8 @@ class Outbox:
                 await deliveries.postpone(connection, allowed[granted:], now, performed=False)
                 return allowed[:granted]
             await deliveries.postpone(connection, allowed, now, performed=False)
-            await deliveries.release(connection, lease, not_before=again_at)
+            # Lanes that wait for the same budget draw lots: or the same one would come first each time.
+            await deliveries.release(connection, lease, not_before=again_at + random.randrange(_LOTS))  # noqa: S311  # no secret
             return []
         await deliveries.release(connection, lease)
         return []

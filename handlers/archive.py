@@ -18,6 +18,7 @@ from handlers import zipped
 from handlers.texts import N_
 from handlers.words import WordError, x_handle
 from handlers.zipped import ArchiveError
+from storage.links import distinct
 
 __all__ = ["ArchiveError", "Lists", "Part", "parse_file", "read_archive"]
 
@@ -181,7 +182,7 @@ def _unpacked(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]
 
 def _joined(parts: list[Part], kind: Kind) -> Ids | None:
     found = [part.ids for part in parts if part.kind == kind]
-    return np.unique(np.concatenate(found)) if found else None
+    return distinct(np.concatenate(found)) if found else None
 
 
 def _lacks_its_beginning(parts: list[Part], kind: str) -> bool:

@@ -23,6 +23,7 @@ _NAMED: Final = 10
 _IDS_A_QUERY: Final = 10_000
 # Long batches take hours: a word now and then.
 _LONG: Final = 200
+_BATCHES_NAMED: Final = 5
 _MILESTONES: Final = (75, 50, 25)
 
 
@@ -317,6 +318,34 @@ async def _say(ctx: Context, key: str, lines: list[str]) -> None:
             thread=reader.thread,
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StandingBatch:
+    """A batch of which `count` follows can still be taken back, in words of where and when they were begun."""
+
+    id: int
+    count: int
+    networks: str
+    moment: str
+
+
+async def standing_batches(ctx: Context, *, besides: int | None = None) -> list[StandingBatch]:
+    """Return the newest of the person's batches of which something can be taken back, without one of them."""
+    by_batch: dict[int, list[Followed]] = {}
+    for each in await follows.of_person(ctx.connection, ctx.person.id):
+        if each.batch_id is None or each.batch_id == besides or each.undone:
+            continue
+        if each.pending or each.to_undo:
+            by_batch.setdefault(each.batch_id, []).append(each)
+    standing = []
+    for batch_id in sorted(by_batch, reverse=True)[:_BATCHES_NAMED]:
+        batch = await follows.get_batch(ctx.connection, batch_id)
+        if batch is not None:
+            made = by_batch[batch_id]
+            networks = ctx.texts.listing([NETWORKS[network] for network in sorted({each.network for each in made})])
+            standing.append(StandingBatch(batch_id, len(made), networks, ctx.texts.moment(batch.created_at)))
+    return standing
 
 
 def explain_state(ctx: Context, followed: Followed) -> str:

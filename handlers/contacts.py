@@ -154,12 +154,6 @@ def _standing(contact: Contact, *, to_follow: bool) -> Standing:
     return Standing.PENDING if contact.choice is Choice.FOLLOW else Standing.OPEN
 
 
-async def numbers(ctx: Context, found: Sequence[Contact]) -> dict[int, int]:
-    """Return the numbers that contacts have in the conversation; who came after the list was read has none yet."""
-    read = await decisions.read_listing(ctx.connection, ctx.person.id) or [each.person_id for each in found]
-    return {person_id: number for number, person_id in enumerate(read, 1)}
-
-
 def state_of(followed: Followed) -> str | None:
     """Name what came of a follow; None when nothing stands of it."""
     if followed.undone or followed.state is DeliveryState.CANCELLED:

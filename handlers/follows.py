@@ -113,11 +113,12 @@ async def _time_and_rest(ctx: Context, planned: Plan) -> list[str]:
     if planned.steps:
         lines.append(how_long(ctx, await time_for(ctx, planned.steps)))
     if planned.standing:
+        n = len(planned.standing)
         lines.append(
-            ctx.plural(
-                "{n} of them is followed already, or will be.",
-                "{n} of them are followed already, or will be.",
-                len(planned.standing),
+            ctx.plural("{n} other is followed already, or will be.", "{n} others are followed already, or will be.", n)
+            if planned.steps
+            else ctx.plural(
+                "{n} of them is followed already, or will be.", "{n} of them are followed already, or will be.", n
             )
         )
     if planned.unreached:
@@ -183,11 +184,18 @@ async def begin(ctx: Context, chosen: Sequence[Contact]) -> Begun:
         lines += [_begun(ctx, planned), how_long(ctx, await time_for(ctx))]
         lines.append(ctx.text("I tell you when it is done; undo takes it back."))
     if planned.unreached:
+        n = len(planned.unreached)
         lines.append(
             ctx.plural(
                 "I keep in mind that you want to follow {n} more: as soon as I have your consent, I do.",
                 "I keep in mind that you want to follow {n} more: as soon as I have your consent, I do.",
-                len(planned.unreached),
+                n,
+            )
+            if planned.steps
+            else ctx.plural(
+                "I have noted {n} person: I follow them as soon as I have your consent.",
+                "I have noted these {n}: I follow them as soon as I have your consent.",
+                n,
             )
         )
     nothing = ctx.text("They are all followed already, so there is nothing to do.")

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from handlers import consents, contests
 from handlers.context import Context
 from handlers.names import NETWORKS, plain_name, x_name
-from handlers.texts import N_
+from handlers.texts import N_, Texts
 from storage import accounts, claims, decisions, links, messages, overview
 from storage.records import Account, Choice, Claim, ClaimState, DeliveryState, Direction, Upload
 
@@ -51,7 +52,7 @@ async def summary(ctx: Context) -> str:
         ),
         ctx.text("Follows made for you: {n}", n=texts.number(sums.follows.get(DeliveryState.DONE, 0))),
         ctx.text("Language: {language}", language=person.language or ctx.texts.language),
-        ctx.text("Known since: {moment}", moment=texts.moment(person.created_at)),
+        ctx.text("Known since: {moment}", moment=_day(texts, person.created_at)),
         ctx.text(_MESSAGES_KEPT),
         ctx.text("To have all of it removed, send me: forget me"),
     ]
@@ -80,17 +81,24 @@ async def in_words(ctx: Context) -> list[Part]:
     return [Part(each.title, each.lines or [ctx.text("none")]) for each in parts]
 
 
+def _day(texts: Texts, milliseconds: int) -> str:
+    """Write the day of a moment (epoch milliseconds), in UTC, as the language does."""
+    from babel.dates import format_date
+
+    return format_date(datetime.fromtimestamp(milliseconds / 1000, UTC), locale=texts.language)
+
+
 def _account(ctx: Context, account: Account) -> str:
     return ctx.text(
         "{account} ({network}), known since {moment}",
         account=plain_name(account),
         network=NETWORKS[account.network],
-        moment=ctx.texts.moment(account.created_at),
+        moment=_day(ctx.texts, account.created_at),
     )
 
 
 def _list(ctx: Context, held: Upload) -> str:
-    moment = ctx.texts.moment(held.created_at)
+    moment = _day(ctx.texts, held.created_at)
     if held.direction is Direction.FOLLOWERS:
         return ctx.plural(
             "{n} account that followed you, from your archive, {moment}",

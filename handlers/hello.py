@@ -1,5 +1,7 @@
 """Meeting somebody: start, guide, exit, and what is said to a message that was not understood."""
 
+import re
+from collections.abc import Mapping
 from typing import Final
 
 from handlers.context import Context
@@ -10,6 +12,9 @@ from handlers.routing import Command, command
 from handlers.texts import N_
 from handlers.words import Rest
 from storage import accounts, claims, overview
+
+# Words of thanks, by their letters alone, and the language that they, like a command's alias, are answered in.
+_THANKS: Final[Mapping[str, str | None]] = {"thanks": None, "thankyou": None, "merci": "fr", "شكرا": "ar"}
 
 # Said in public too: with a translation's longer words it must still fit into one post of 300 graphemes.
 _SHORT: Final = N_(
@@ -164,9 +169,18 @@ def explain(ctx: Context, asked: Command) -> str:
     return "\n".join(lines)
 
 
+def _with_pleasure(ctx: Context, language: str | None) -> str:
+    if language is not None and not ctx.person.language_chosen:
+        ctx.texts = ctx.in_language(language)
+    return ctx.text(N_("With pleasure."))
+
+
 async def unknown(ctx: Context, words: str, nearest: str | None) -> str | None:
-    """Answer what was not understood: with the nearest command, or, to no words at all, with hello."""
+    """Answer thanks, and what was not understood: with the nearest command, or, to no words at all, with hello."""
     public = ctx.heard is not None and ctx.heard.public
+    letters = re.sub(r"\W", "", words.casefold())
+    if letters in _THANKS:
+        return None if public else _with_pleasure(ctx, _THANKS[letters])
     if not words or (public and nearest is None):
         return await start(ctx)
     if nearest is not None:

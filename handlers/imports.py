@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from handlers import one_time
 from handlers.archive import Ids, Lists
-from handlers.claims import evidence_from_archive
+from handlers.claims import ArchiveMismatch, evidence_from_archive
 from handlers.contacts import line, not_open_yet
 from handlers.context import Context
 from handlers.matching import Contact, contacts
@@ -21,6 +19,8 @@ from storage.links import TYPED, Stored
 from storage.records import Cadence, Choice, Direction, Discoverable
 
 _NAMED: Final = 5
+# All lists of one person together: the two longest that an upload can hold, and half as much again.
+_MOST_LINKS: Final = 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,17 @@ def keyed(keys: Keys, lists: Lists) -> Keyed:
     """Make the pseudonyms: of long lists that takes a while, and no transaction should wait for it."""
 
     def of_ids(ids: Ids | None) -> Keys64 | None:
-        return None if ids is None else np.unique(keys.of_ids(ids))
+        return None if ids is None else links.distinct(keys.of_ids(ids))
 
     return Keyed(lists, of_ids(lists.following), of_ids(lists.followers), keys.of_handles(lists.handles))
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What came of an upload: all of it for a DM, and for a page that lists who is here itself, the outcome alone."""
+
+    full: str
+    outcome: str
 
 
 @command(
@@ -90,14 +98,15 @@ async def _typed(ctx: Context, handles: list[XHandle]) -> str:
         stored.added,
         total=ctx.texts.number(stored.n),
     )
-    return f"{noted}\n{await _who_is_here(ctx)}"
+    return f"{noted}\n{(await _who_is_here(ctx)).full}"
 
 
-async def received(ctx: Context, given: Keyed) -> str:
+async def received(ctx: Context, given: Keyed) -> Received:
     """Keep lists that were uploaded, and answer at once who of them is here, for a DM and for the page.
 
     A list takes the place of the former one of the same archive; a part of it without its beginning is added. Raise
-    ArchiveMismatch, having kept nothing, when the archive is of another X account than the one that was claimed.
+    ArchiveMismatch, having kept nothing, when the archive is of another X account than the one that was claimed,
+    or when the lists would become too long.
     """
     lists, said = given.lists, []
     if lists.account_x_id is not None and lists.x_handle is not None:
@@ -114,6 +123,16 @@ async def received(ctx: Context, given: Keyed) -> str:
         stored = await _store(ctx, TYPED, Direction.FOLLOWING, given.handles, replace=False)
         added += stored.added
         said.append(_stored(ctx, Direction.FOLLOWING, stored))
+    if added and sum(each.n for each in await links.uploads_of(ctx.connection, ctx.person.id)) > _MOST_LINKS:
+        raise ArchiveMismatch(
+            ctx.text(
+                N_(
+                    "With these, your lists would hold more than the {most} accounts that I keep for one person, so I kept "
+                    "nothing of them."
+                ),
+                most=ctx.texts.number(_MOST_LINKS),
+            )
+        )
     if lists.skipped:
         said.append(
             ctx.plural(
@@ -124,8 +143,8 @@ async def received(ctx: Context, given: Keyed) -> str:
         )
     if added:
         await _show_to_mutuals(ctx)
-    said.append(await _who_is_here(ctx))
-    return "\n".join(said)
+    here = await _who_is_here(ctx)
+    return Received("\n".join([*said, here.full]), "\n".join([*said, here.outcome]))
 
 
 async def _store(ctx: Context, source: str, direction: Direction, keys: Keys64, *, replace: bool) -> Stored:
@@ -145,11 +164,11 @@ async def _show_to_mutuals(ctx: Context) -> None:
             await arrivals.arrive(ctx.connection, each, ctx.now, again=True)
 
 
-async def _who_is_here(ctx: Context) -> str:
+async def _who_is_here(ctx: Context) -> Received:
     """Say who of all lists is here, name the first ones, and how to go on; newcomers are counted from here."""
     if (closed := not_open_yet(ctx)) is not None:
         await arrivals.look_at(ctx.connection, {ctx.person.id: ctx.settings.opens_at or ctx.now})
-        return closed
+        return Received(closed, closed)
     newest = await arrivals.newest(ctx.connection)
     found = [each for each in await contacts(ctx) if each.choice is not Choice.SKIP]
     # Who is not proved yet may still be announced once they are.
@@ -161,21 +180,26 @@ async def _who_is_here(ctx: Context) -> str:
         await arrivals.look_at(ctx.connection, {ctx.person.id: ctx.now + ctx.settings.notice_delay})
     total = len((await links.own(ctx.connection, ctx.person.id)).following)
     if not found:
-        return ctx.plural(
+        nobody = ctx.plural(
             "The {n} account you followed is not here yet. I tell you when it arrives.",
             "None of the {n} accounts you followed is here yet. I tell you by name as they arrive.",
             total,
         )
-    return "\n".join([_found(ctx, found, total), *await _first_ones(ctx, found)])
-
-
-def _found(ctx: Context, found: list[Contact], total: int) -> str:
-    return ctx.plural(
+        return Received(nobody, nobody)
+    of_all = ctx.texts.number(total)
+    named = ctx.plural(
         "{n} of the {total} people you followed is already here:",
         "{n} of the {total} people you followed are already here:",
         len(found),
-        total=ctx.texts.number(total),
+        total=of_all,
     )
+    counted = ctx.plural(
+        "{n} of the {total} people you followed is already here.",
+        "{n} of the {total} people you followed are already here.",
+        len(found),
+        total=of_all,
+    )
+    return Received("\n".join([named, *await _first_ones(ctx, found)]), counted)
 
 
 async def _first_ones(ctx: Context, found: list[Contact]) -> list[str]:

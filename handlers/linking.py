@@ -6,6 +6,7 @@ from typing import Final
 from handlers.contests import announce, tell_each
 from handlers.context import Context
 from handlers.names import name_of
+from handlers.progress import next_step
 from handlers.routing import Pattern, command
 from handlers.texts import N_
 from handlers.words import Code, code
@@ -89,20 +90,23 @@ async def _join(ctx: Context, other_id: int, giver: Account | None) -> str:
     known = await accounts.get(ctx.connection, ctx.account.id)
     assert known is not None  # noqa: S101  # it is the account that is speaking
     ctx.account = known
+    if ctx.person.language is not None:  # the older one's settings count from now on
+        ctx.texts = ctx.in_language(ctx.person.language)
     held = await claims.of_person(ctx.connection, ctx.person.id)
     await announce(ctx, [*freed, *held])
     await tell_each(ctx, freed)
     if giver is not None and (reached := await accounts.get(ctx.connection, giver.id)) is not None:
-        texts = ctx.in_language(ctx.person.language)
-        joined = texts.text(
+        joined = ctx.text(
             N_("{account} has sent the code you asked for: from now on you two are one person to me."),
             account=name_of(reached.network, ctx.account),
         )
-        ctx.tell(reached, joined, texts.language)
+        ctx.tell(reached, joined, ctx.texts.language)
     said = [ctx.text(N_("Joined. These accounts are one person to me now:")), *await _listed(ctx)]
     said.append(ctx.text(N_("Lists, claims and decisions count for all of them; settings are those of the older one.")))
     if ctx.person.stopped:
         said.append(ctx.text(N_("You had told me to stop, and that holds: resume ends it.")))
+    else:
+        said.append(await next_step(ctx))
     return "\n".join(said)
 
 

@@ -15,6 +15,8 @@ from handlers.texts import N_
 LARGEST: Final = 100 * 2**20
 # X's archives hold one file for every picture; the directory of more entries than this would fill the memory.
 _MOST_ENTRIES: Final = 200_000
+# X splits a list into parts of some ten thousand entries.
+_MOST_LISTS: Final = 1_000
 _DIRECTORY_ENTRY: Final = b"PK\x01\x02"
 _WANTED: Final = re.compile(
     r"(?:.*/)?(?:(?:following|follower)(?:[-_]part\d+)?|manifest|account)\.js", re.IGNORECASE | re.DOTALL
@@ -57,6 +59,8 @@ def wanted(name: str, data: bytes, left: int = LARGEST) -> Iterator[tuple[str, b
                     N_("{name} is a zip, but there is no following.js in it. Is it the archive that X sent you?"),
                     name=name,
                 )
+            if len(entries) > _MOST_LISTS:
+                raise _too_large(name)
             for entry in entries:
                 content = _read(name, archive, entry, left)
                 left -= len(content)

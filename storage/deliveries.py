@@ -329,6 +329,12 @@ async def failures(connection: AsyncConnection, lane_name: str) -> int:
     return int(await connection.scalar(_FAILURES, {"held": lane_name}) or 0)
 
 
+async def promised_since(connection: AsyncConnection, prefix: str, since: int) -> int:
+    """Count what was promised since a moment under keys that begin alike; `prefix` ends with a colon."""
+    where = (delivery.c.key >= prefix, delivery.c.key < f"{prefix[:-1]};", delivery.c.created_at > since)
+    return int(await connection.scalar(sa.select(sa.func.count()).where(*where)) or 0)
+
+
 async def release_worker(connection: AsyncConnection, worker: str) -> int:
     """Give back every lane that a worker of this name still held when it died; return how many."""
     held = await connection.execute(

@@ -103,8 +103,8 @@ async def add(
 
 def _compared(blobs: Sequence[bytes], keys: Keys64, *, replace: bool) -> tuple[Keys64, Stored]:
     """Return a list's keys from now on, and what has changed with them."""
-    before, wanted = _union(blobs), np.unique(keys)
-    after = wanted if replace else np.union1d(before, wanted)
+    before, wanted = _union(blobs), distinct(keys)
+    after = wanted if replace else distinct(np.concatenate((before, wanted)))
     kept = len(np.intersect1d(before, after, assume_unique=True))
     return after, Stored(len(after), len(after) - kept, len(before) - kept)
 
@@ -153,10 +153,12 @@ async def own(connection: AsyncConnection, person_id: int) -> Own:
     rows = (
         await connection.execute(sa.select(upload.c.direction, upload.c.data).where(upload.c.person_id == person_id))
     ).all()
-    return Own(
-        following=_union([row.data for row in rows if row.direction == Direction.FOLLOWING.value]),
-        followers=_union([row.data for row in rows if row.direction == Direction.FOLLOWERS.value]),
+    following, followers = (
+        [row.data for row in rows if row.direction == each.value] for each in (Direction.FOLLOWING, Direction.FOLLOWERS)
     )
+    if sum(len(row.data) for row in rows) // 8 < _LONG:
+        return Own(_union(following), _union(followers))
+    return Own(await asyncio.to_thread(_union, following), await asyncio.to_thread(_union, followers))
 
 
 async def who_follow(connection: AsyncConnection, person_ids: Sequence[int], keys: Keys64) -> set[int]:
@@ -239,8 +241,19 @@ def _holders(blobs: Sequence[bytes], keys: Keys64) -> list[int]:
     return [int(place) for place in np.unique(np.searchsorted(ends, np.flatnonzero(hits), side="right"))]
 
 
+def distinct(keys: Keys64) -> Keys64:
+    """Return keys sorted and each once.
+
+    numpy's own `unique` hashes them first, which takes two hundred times as long for three million (measured, 2.4).
+    """
+    ordered = np.sort(keys)
+    first: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return np.asarray(ordered[first])
+
+
 def _union(blobs: Sequence[bytes]) -> Keys64:
     lists = [np.frombuffer(blob, "<u8") for blob in blobs]
     if not lists:
         return np.empty(0, np.uint64)
-    return lists[0].astype(np.uint64) if len(lists) == 1 else np.unique(np.concatenate(lists)).astype(np.uint64)
+    return lists[0].astype(np.uint64) if len(lists) == 1 else distinct(np.concatenate(lists)).astype(np.uint64)

@@ -122,7 +122,7 @@ class Community:
     async def uploads(self, handle: str, following: list[int], followers: list[int] | None = None, **more: Any) -> str:
         """Let somebody upload their lists; return the answer."""
         async with self.event(handle) as ctx:
-            return await imports.received(
+            answer = await imports.received(
                 ctx,
                 imports.keyed(
                     self.world.keys,
@@ -133,6 +133,7 @@ class Community:
                     ),
                 ),
             )
+            return answer.full
 
     async def consents(self, handle: str) -> str | None:
         """Let somebody allow us to follow as this account; return what follows from it."""

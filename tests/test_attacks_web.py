@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from bot.sandbox.archive import following_js
-from storage import grants
+from storage import accounts, deliveries, grants, links
 from storage.keys import Keys
 from tests.conftest import OwnClock
 from tests.flock import Flock, open_flock
@@ -135,3 +135,56 @@ async def test_who_consents_by_somebody_elses_link_is_not_acted_for(flock: Flock
     assert "send me link" in mallory.read()
     async with flock.app.events.database.reading() as connection:
         assert await grants.of_account(connection, alice.person.actor) is None
+
+
+async def test_a_button_pressed_without_end_does_not_use_up_what_the_bot_may_say(
+    flock: Flock, alice: Traveller
+) -> None:
+    connect = await enter(alice.browser, one_time_link(await alice.write("connect"), "connect"))
+    for _ in range(40):
+        pressed = await alice.browser.post(
+            f"{flock.pages}/connect", data={"csrf": csrf(connect), "disconnect": "nobody's"}
+        )
+        assert pressed.status_code in (200, 303, 400, 422)
+    async with flock.app.events.database.reading() as connection:
+        person = await accounts.get(connection, alice.person.actor)
+        assert person is not None
+        promised = await deliveries.promised_since(connection, f"page:{person.person_id}:", 0)
+    assert promised <= 30
+
+
+async def test_lists_are_not_kept_for_somebody_who_was_forgotten_meanwhile(
+    flock: Flock, alice: Traveller, page: httpx.Response
+) -> None:
+    proof = csrf(page)
+    await alice.write("forget me yes")
+    await alice.write("hello")  # another person to us
+    late = await alice.browser.post(
+        page.url, content=parts(proof), headers={"content-type": "multipart/form-data; boundary=B"}
+    )
+    assert late.status_code == 403
+    async with flock.app.events.database.reading() as connection:
+        assert (await links.counts(connection)).links == 0
+
+
+async def test_lists_without_end_are_refused_whole(flock: Flock, alice: Traveller, page: httpx.Response) -> None:
+    def entries(kind: str, part: int, first: int) -> bytes:
+        numbers = range(first, first + 900_000)
+        listed = ",".join(f'{{"{kind}":{{"accountId":"{number}"}}}}' for number in numbers)
+        return f"window.YTD.{kind}.part{part} = [{listed}]".encode()
+
+    answers = [
+        await alice.browser.post(
+            page.url, data={"csrf": csrf(page)}, files=[("files", (name, entries(*content)))], timeout=60
+        )
+        for name, content in (
+            ("following.js", ("following", 0, 1)),
+            ("follower.js", ("follower", 0, 1)),
+            ("following-part1.js", ("following", 1, 2_000_000)),
+            ("follower-part1.js", ("follower", 1, 2_000_000)),
+        )
+    ]
+    assert [answer.status_code for answer in answers] == [303, 303, 303, 422]
+    assert "more than the 3,000,000 accounts that I keep for one person" in answers[3].text
+    async with flock.app.events.database.reading() as connection:
+        assert (await links.counts(connection)).links == 2_700_000

@@ -54,7 +54,7 @@ async def test_what_was_wished_without_consent_is_done_when_it_comes(town: Commu
     await three_contacts(town)
     assert "3 are on Bluesky and Mastodon, where I do not have your consent" in await town.sends(ALICE, "follow")
     answer = await town.sends(ALICE, "oui")
-    assert "you want to follow 3 more" in answer
+    assert "I have noted these 3" in answer
     assert "https://reflock.example/connect/" in answer
     said = await town.consents(ALICE)
     assert said is not None

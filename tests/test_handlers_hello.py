@@ -85,6 +85,22 @@ async def test_what_is_not_understood_gets_the_nearest_command(stage: Scene) -> 
     assert "@" not in answer
 
 
+@pytest.mark.parametrize(
+    ("thanks", "language"),
+    [("thanks", "en"), ("Thank you!", "en"), ("Merci.", "fr"), ("شكرا", "ar"), ("شكرًا 🙏", "ar")],
+)
+async def test_thanks_are_answered_in_their_language_and_in_public_not_at_all(
+    stage: Scene, thanks: str, language: str
+) -> None:
+    answer = await stage.sends(ALICE, thanks)
+    assert answer == stage.catalogue.texts(language).text("With pleasure.")
+    assert stage.heard[-1].language == language
+    assert await stage.sends(ALICE, f"@reflock.example {thanks}", public=True) == ""
+    await stage.sends(BOB, "lang en")
+    assert await stage.sends(BOB, thanks) == "With pleasure."
+    assert "did not understand" in await stage.sends(BOB, f"{thanks} for all the fish")
+
+
 async def test_the_language_can_be_chosen_by_code_or_by_name(stage: Scene) -> None:
     assert "From now on I answer you in English" in await stage.sends(ALICE, "lang en")
     assert "already" in await stage.sends(ALICE, "lang English")

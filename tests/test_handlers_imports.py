@@ -114,10 +114,21 @@ async def test_who_was_named_at_the_import_is_not_announced_again(town: Communit
 
 async def test_handles_and_what_made_no_sense_are_counted(town: Community) -> None:
     async with town.event(ALICE) as ctx:
-        said = await received(ctx, keyed(town.world.keys, Lists(handles=("a", "b"), skipped=1)))
+        said = (await received(ctx, keyed(town.world.keys, Lists(handles=("a", "b"), skipped=1)))).full
     assert "Kept: 2 accounts that you followed." in said
     assert "1 entry made no sense to me" in said
     assert "None of the 2 accounts you followed is here yet." in said
+
+
+async def test_a_page_that_lists_who_is_here_is_given_the_outcome_alone(town: Community) -> None:
+    await town.joins(BOB, "old_bob", 1)
+    async with town.event(ALICE) as ctx:
+        said = await received(ctx, keyed(town.world.keys, Lists(following=np.array([1, 2], np.uint64))))
+    assert said.outcome.splitlines() == [
+        "Kept: 2 accounts that you followed.",
+        "1 of the 2 people you followed is already here.",
+    ]
+    assert "@bob.bsky.social" in said.full
 
 
 async def test_before_the_opening_day_lists_are_only_collected(database: Database, clock: OwnClock, keys: Keys) -> None:

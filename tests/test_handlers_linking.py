@@ -44,6 +44,16 @@ async def test_a_code_from_one_network_sent_on_the_other_makes_one_person(stage:
     assert "joined already" in await stage.sends(CAROL, f"link {secret}")
 
 
+async def test_the_older_ones_language_counts_at_once_and_the_next_step_is_said(stage: Scene) -> None:
+    await stage.sends(ALICE, "lang fr")
+    secret = await code_for(stage, ALICE)
+    await stage.sends(CAROL, "lang en")
+    joined = await stage.sends(CAROL, f"link {secret}")
+    assert "C’est réuni" in joined
+    assert joined.splitlines()[-1].startswith("Prochaine étape")
+    assert stage.heard[-1].language == "fr"
+
+
 async def test_the_code_alone_is_enough_in_any_case_and_without_dashes(stage: Scene) -> None:
     secret = await code_for(stage, ALICE)
     assert "Joined" in await stage.sends(BOB, f"  {secret.lower().replace('-', '')}. ")

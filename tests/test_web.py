@@ -113,13 +113,13 @@ async def test_what_is_held_is_given_out_to_visitors(flock: Flock, alice: Bluesk
     assert "secret" not in json.dumps(held["grants"])
 
 
-def is_guarded(answer: httpx.Response) -> bool:
+def is_guarded(answer: httpx.Response, *, kept: str = "no-store") -> bool:
     """Tell whether an answer is safe from what others may put into it; assert which defence is missing."""
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["cache-control"] == kept
     return not re.search(r'<script(?! src="/static/)|<style|\sstyle=|\son\w+=|javascript:', answer.text)
 
 
@@ -129,7 +129,11 @@ async def test_every_answer_is_guarded_and_says_nothing_of_what_went_wrong(flock
         assert answer.status_code == status
         assert is_guarded(answer)
         assert "set-cookie" not in answer.headers
-    assert is_guarded(await flock.browser.get(f"{flock.pages}/static/style.css"))
+    for name in ("style.css", "icon.svg"):
+        static = await flock.browser.get(f"{flock.pages}/static/{name}")
+        assert static.status_code == 200
+        assert is_guarded(static, kept="no-cache")
+    assert static.headers["content-type"] == "image/svg+xml"
     address = await link(flock, alice, "import")
     assert is_guarded(await flock.browser.get(address))
     page = await enter(flock.browser, address)

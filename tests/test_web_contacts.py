@@ -147,10 +147,7 @@ async def test_who_is_here_is_shown_with_all_there_is_to_know(flock: Flock, alic
     await asks(flock, alice.person, "skip dave_x")
     page = await alice.opens()
     assert "4 people you followed on X are here:" in page.text
-    listed = await asks(flock, alice.person, "contacts")
-    number = re.search(r"(\d)\. @bob\.test", listed)
-    assert number
-    assert alice.row(page, "bob") == f"@bob_x on X bob.test (Bluesky) {number[1]}. Skip"
+    assert alice.row(page, "bob") == "@bob_x on X bob.test (Bluesky) Skip"
     assert 'href="https://bsky.app/profile/bob.test"' in page.text
     assert f'href="https://{flock.mastodon.domain}/@carol"' in page.text
     assert "skipped Restore" in alice.row(page, "dave")
@@ -169,6 +166,8 @@ async def test_one_click_reconnects_and_the_page_tells_how_it_goes(flock: Flock,
     going = await alice.opens(begun.headers["location"])
     assert "Here we go: I follow 2 accounts for you." in going.text
     assert "Following: 0 of 2 so far." in going.text
+    assert "<h1>Reconnecting</h1>" in going.text
+    assert going.text.count("That takes less than a minute.") == 1
     assert '<noscript><meta http-equiv="refresh"' in going.text
     assert "follow still to come" in (await alice.opens()).text
     assert alice.person.follows == set()
@@ -178,6 +177,7 @@ async def test_one_click_reconnects_and_the_page_tells_how_it_goes(flock: Flock,
     done = await alice.opens(begun.headers["location"])
     assert "Done: I followed 2 accounts for you." in done.text
     assert "http-equiv" not in done.text
+    assert "<h1>Reconnected</h1>" in done.text
     assert "Done: I followed 2 accounts for you." in alice.person.received_dms(flock.bluesky_bot)[-1].text
     page = await alice.opens()
     assert "followed on Bluesky" in alice.row(page, "bob")
@@ -240,8 +240,38 @@ async def test_a_batch_is_undone_after_a_question(flock: Flock, alice: Reader) -
     done = await alice.opens(undone.headers["location"])
     assert "Undone: 2 follows are taken back." in done.text
     assert "Undo</button>" not in done.text
+    assert "<h1>Undone</h1>" in done.text
+    page = await alice.opens()
+    assert alice.ticked(page) == set()
+    assert "taken back" in alice.row(page, "bob")
+    assert "2 on Bluesky" in (await alice.sends("/contacts/preview", alice.form(page, "bob", "dave"))).text
     twice = await alice.sends("/contacts/undo", {**fields, "confirmed": "yes"})
     assert "That was undone already." in (await alice.opens(twice.headers["location"])).text
+
+
+async def test_every_batch_that_stands_is_named_also_when_a_later_one_is_undone(flock: Flock, alice: Reader) -> None:
+    await alice.befriends("bob", "dave", "frank")
+    await alice.consents()
+    earlier = (await alice.reconnects("bob", "dave")).headers["location"]
+    await flock.settle()
+    later = (await alice.reconnects("frank")).headers["location"]
+    await flock.settle()
+    page = await alice.opens()
+    assert re.search(
+        rf'href="{re.escape(earlier)}">2 follows on Bluesky, begun on .*See them, or undo them<', page.text
+    )
+    assert re.search(rf'href="{re.escape(later)}">1 follow on Bluesky, begun on .*See it, or undo it<', page.text)
+    shown = await alice.opens(later)
+    assert "2 follows on Bluesky, begun on" in shown.text
+    assert "1 follow on Bluesky, begun on" not in shown.text
+
+    await alice.sends("/contacts/undo", {"csrf": csrf(page), "batch": later.partition("=")[2], "confirmed": "yes"})
+    await flock.settle()
+    undone = await alice.opens(later)
+    assert "2 earlier follows on Bluesky still stand. See them, or undo them too" in undone.text
+    page = await alice.opens()
+    assert earlier in page.text
+    assert later not in page.text
 
 
 async def test_a_missing_consent_is_one_click_away_and_what_was_wished_is_kept(flock: Flock, alice: Reader) -> None:
@@ -255,11 +285,14 @@ async def test_a_missing_consent_is_one_click_away_and_what_was_wished_is_kept(f
     kept = await alice.reconnects("bob", page=page)
     assert kept.headers["location"] == "/contacts"
     page = await alice.opens()
-    assert "I keep in mind that you want to follow 1 more" in page.text
+    assert "I have noted 1 person: I follow them as soon as I have your consent." in page.text
     assert "to be followed as soon as I have your consent" in alice.row(page, "bob")
     begun = await alice.sends("/connect", {"csrf": csrf(page), "account": button[1]})
     back = await alice.browser.get(await alice.person.approve(begun.headers["location"]))
-    assert back.headers["location"] == "/contacts"
+    assert back.headers["location"] == "/contacts/batch?batch=1"
+    going = await alice.opens(back.headers["location"])
+    assert "Here we go: I follow 1 account for you." in going.text
+    assert going.text.count("That takes less than a minute.") == 1
     await flock.settle()
     assert alice.person.follows == {alice.there["bob"].actor}
     assert "may not follow" not in (await alice.opens()).text
@@ -405,13 +438,20 @@ async def test_mastodons_own_import_takes_the_list(flock: Flock, alice: Reader) 
         hostile = '=HYPERLINK("https://evil.example")@evil.example'
         await accounts.meet(connection, NetworkName.MASTODON, alice.there["gil"].actor, hostile, flock.clock())
     page = await alice.opens()
-    assert "more than 400 accounts a day" in page.text
+    assert "following_accounts.csv" not in page.text  # a short list is followed one by one
     given = await alice.opens("/contacts/following_accounts.csv")
     assert given.headers["content-type"].startswith("text/csv")
     assert 'filename="following_accounts.csv"' in given.headers["content-disposition"]
     assert given.text.startswith("Account address,Show boosts,Notify on new posts,Languages\n")
     rows = list(csv.reader(io.StringIO(given.text)))[1:]
     assert rows == [[f"carol@{flock.mastodon.domain}", "true", "false", ""]]
+
+
+async def test_a_long_list_on_mastodon_is_offered_to_its_own_import(alice: Reader) -> None:
+    await alice.befriends(*(f"friend{number}" for number in range(101)), on="mastodon")
+    page = await alice.opens()
+    assert "more than 400 accounts a day" in page.text
+    assert "Download following_accounts.csv (101 accounts)" in page.text
 
 
 async def events_of(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
@@ -490,8 +530,12 @@ async def test_before_the_opening_day_nothing_begins(database_url: str, clock: O
 
 
 async def test_the_page_asks_the_database_as_often_for_many_as_for_few(flock: Flock, alice: Reader) -> None:
-    await alice.befriends("bob", "carol")
+    friends = ("bob", "carol", "dave", "erin", "frank")
+    await alice.befriends(*friends, "gil")
     await alice.consents()
+    for name in friends:  # as many batches as the page names
+        await alice.reconnects(name)
+    await flock.settle()
     asked: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:

@@ -84,11 +84,24 @@ async def test_it_says_what_this_is_and_how_to_begin_on_each_network(flock: Floc
     assert "set-cookie" not in page.headers
 
 
+@pytest.mark.parametrize(
+    ("language", "word"), [("en", "start"), ("tlh", "start"), ("fr-CA", "bonjour"), ("ar", "مرحبا")]
+)
+async def test_the_word_to_begin_with_is_answered_in_the_language_of_the_page(
+    flock: Flock, alice: BlueskyPerson, language: str, word: str
+) -> None:
+    page = await front(flock, language)
+    assert len(re.findall(rf"<dd>[^<]*: {word}\n", page.text)) == 2
+    (spoken,) = re.findall(r'<html lang="(\w+)"', page.text)
+    await asks(flock, alice, word)
+    assert f'<html lang="{spoken}"' in (await enter(flock.browser, await link_to(flock, alice, Purpose.CONTACTS))).text
+
+
 async def test_who_is_on_a_visit_gets_the_way_back_to_it(flock: Flock, alice: BlueskyPerson) -> None:
     await enter(flock.browser, await link_to(flock, alice, Purpose.CONTACTS))
     page = await front(flock)
     assert 'href="/contacts">Go on' in page.text
-    assert "belong to alice.test" in page.text
+    assert "here as alice.test" in page.text
     await asks(flock, alice, "lang fr")
     assert '<html lang="fr"' in (await front(flock, "en")).text  # as chosen, whatever the browser asks for
 

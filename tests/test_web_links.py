@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import sqlalchemy as sa
+from starlette.responses import Response
 
 from bot.sandbox.bluesky.people import BlueskyPerson
 from bot.sandbox.demo.browser import find_form
+from bot.web.pages import Pages
 from storage.codes import Purpose
 from storage.tables import upload as uploads
 from tests.conftest import OwnClock
@@ -43,6 +45,7 @@ async def opens(flock: Flock, browser: httpx.AsyncClient, page: str = "/contacts
     if answer.status_code != 200:
         assert answer.status_code == 403
         assert "send me: contacts" in answer.text
+        assert '<a href="/">How to begin</a>' in answer.text
     return answer.status_code == 200
 
 
@@ -51,7 +54,7 @@ async def test_every_link_leads_to_its_page_and_from_there_to_all_others(flock: 
         browser = flock.new_browser()
         page = await enter(browser, await link_to(flock, alice, purpose))
         assert page.url.path == path
-        assert "These pages belong to alice.test" in page.text
+        assert "You are here as alice.test" in page.text
         for other in LINKS.values():
             assert f'href="{other}"' in page.text
             assert await opens(flock, browser, other)
@@ -281,6 +284,19 @@ async def test_the_words_of_what_happened_are_said_once_on_the_next_page(flock: 
     page = await enter(flock.browser, await link_to(flock, alice, Purpose.IMPORT))
     assert "3 accounts that you followed" in said(await upload(flock.browser, page, SCRIPT))
     assert said(await flock.browser.get(f"{flock.pages}/contacts")) == ""
+
+
+async def test_more_words_than_a_cookie_holds_break_off_at_the_end_of_a_line(
+    flock: Flock, alice: BlueskyPerson
+) -> None:
+    await enter(flock.browser, await link_to(flock, alice, Purpose.CONTACTS))
+    lines = [f"{number:03} of many lines" for number in range(100)]
+    response = Response()
+    Pages(flock.app.events, None).say_next(response, "\n".join(lines))
+    flock.browser.cookies.set(*response.headers["set-cookie"].partition(";")[0].split("=", 1))
+    shown = re.findall("<p>(.*?)</p>", said(await flock.browser.get(f"{flock.pages}/contacts")))
+    assert len(shown) > 10
+    assert shown == lines[: len(shown)]
 
 
 async def test_whom_a_visit_belongs_to_cannot_be_read_out_of_a_browser(flock: Flock, alice: BlueskyPerson) -> None:

@@ -227,7 +227,7 @@ async def test_who_wants_to_be_forgotten_is_told_what_goes_and_when_and_then_it_
     assert gone.status_code == 200
     assert "I no longer know you" in gone.text
     assert not dict(flock.browser.cookies)
-    assert "belong to" not in gone.text
+    assert "here as" not in gone.text
     async with flock.app.events.database.reading() as connection:
         for table in (tables.account, tables.upload, tables.consent_grant):
             assert await connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0, table.name

@@ -13,13 +13,14 @@ from bot.networks.oauth_atproto import CALLBACK_PATH as BLUESKY_CALLBACK
 from bot.networks.oauth_atproto import METADATA_PATH
 from bot.networks.oauth_mastodon import CALLBACK_PATH as MASTODON_CALLBACK
 from bot.web.pages import Pages
+from bot.web.reconnecting import besides_progress, to_batch
 from bot.web.visitors import Visitor, Visitors
 from handlers import consents as handler
 from handlers.consents import Granted
 from handlers.context import Context
 from handlers.names import NETWORKS, plain_name
 from handlers.texts import N_, Texts
-from storage import accounts, grants
+from storage import accounts, follows, grants
 from storage.keys import new_token
 from storage.records import Account, GrantState, NetworkName
 
@@ -133,19 +134,22 @@ class ConnectPages:
             await self._give_back(granted)
             return await self._failed(request, "consent_unknown", 400)
 
-        async def take(ctx: Context) -> tuple[handler.Taken, Texts]:
+        async def take(ctx: Context) -> tuple[handler.Taken, Texts, int | None, list[str]]:
+            before = await follows.newest_batch_id(ctx.connection, ctx.person.id)
             taken = await handler.granted(ctx, granted)
             ctx.say(taken.text)
-            return taken, ctx.texts
+            newest = await follows.newest_batch_id(ctx.connection, ctx.person.id)
+            batch_id = newest if newest != before else None
+            return taken, ctx.texts, batch_id, await besides_progress(ctx, batch_id, taken.text.splitlines())
 
-        taken, texts = await self._pages.events.decide(f"consent:{new_token()}", asking.id, take)
+        taken, texts, batch_id, lines = await self._pages.events.decide(f"consent:{new_token()}", asking.id, take)
         visitor = await self._visitors.of(request)
         if not taken.kept:
             return self._not_connected(request, visitor, texts, taken.text)
         if visitor is None or visitor.person.id != asking.person_id:
             return self._pages.message(request, texts, texts.text(N_("Connected")), taken.text)
-        response = RedirectResponse("/contacts", 303)
-        self._pages.say_next(response, taken.text)
+        response = to_batch(batch_id)
+        self._pages.say_next(response, "\n".join(lines))
         return response
 
     async def _give_back(self, granted: Granted) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from handlers.contacts import Standing, numbers, remarks, standings, state_of
+from handlers.contacts import Standing, remarks, standings, state_of
 from handlers.context import Context
 from handlers.following import Plan, plan
 from handlers.follows import everybody
@@ -28,10 +28,9 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A contact. `number` is theirs in the conversation, None when they have none there yet."""
+    """A contact: who they were, where they are, and what there is to know and to do."""
 
     id: int
-    number: int | None
     x_handle: str
     profiles: list[Profile]
     remarks: list[str]
@@ -53,12 +52,15 @@ class Listed:
     contacts: Sequence[Contact]
     planned: Plan
     standings: dict[int, Standing]
-    numbers: dict[int, int]
 
     @property
     def ticked(self) -> list[Contact]:
-        """Return whom one would follow without having looked: all who are sure, not left out, and not followed yet."""
-        return [each for each in everybody(self.contacts) if self.standings[each.person_id] is Standing.OPEN]
+        """Return whom one would follow without having looked: who is sure, and not left out, followed or taken back."""
+        return [
+            each
+            for each in everybody(self.contacts)
+            if self.standings[each.person_id] is Standing.OPEN and not _is_taken_back(each)
+        ]
 
     def rows(self, only: Iterable[Contact] | None = None) -> list[Row]:
         """Return the rows of all contacts, or of some."""
@@ -70,9 +72,10 @@ class Listed:
         standing = self.standings[contact.person_id]
         if standing is Standing.PENDING and not any(state_of(each) == "pending" for each in contact.follows):
             said.append(self.context.text("to be followed as soon as I have your consent"))
+        if standing is Standing.OPEN and _is_taken_back(contact):
+            said.append(self.context.text("taken back"))
         return Row(
             id=contact.person_id,
-            number=self.numbers.get(contact.person_id),
             x_handle=contact.x_handle,
             profiles=[
                 # Told to a reader on Mastodon, every account is named by its address.
@@ -89,4 +92,10 @@ class Listed:
 async def listed(ctx: Context, found: Sequence[Contact]) -> Listed:
     """Look up what there is to know of contacts, in a few queries however many they are."""
     planned = await plan(ctx, found, retry=True)
-    return Listed(ctx, found, planned, standings(found, planned), await numbers(ctx, found))
+    return Listed(ctx, found, planned, standings(found, planned))
+
+
+def _is_taken_back(contact: Contact) -> bool:
+    """Tell whether the last follow was undone; whom one followed before, one follows still."""
+    last = max(contact.follows, key=lambda each: each.id, default=None)
+    return last is not None and last.undone and last.outcome != "already"

@@ -16,6 +16,7 @@ from bot.web.pages import Pages
 from bot.web.progress import ProgressStreams
 from bot.web.reconnecting import ReconnectPages
 from bot.web.visitors import Visitor, Visitors
+from handlers.batches import standing_batches
 from handlers.choices import NONE_LEFT_OUT, bring_back, leave_out
 from handlers.contacts import nobody_yet, not_open_yet
 from handlers.context import Context
@@ -31,6 +32,8 @@ _NONE_TICKED: Final = N_("Nobody is ticked, so nothing changed.")
 # Mastodon lets nobody follow more by hand, or by an app, in 24 hours (app/lib/rate_limiter.rb); its own import is not
 # counted.
 _FOLLOWS_A_DAY: Final = 400
+# So many are followed one by one soon enough.
+_LONG_LIST: Final = 100
 _MOST_SEARCHED: Final = 100
 
 Change = Callable[[Context, Sequence[Contact]], Awaitable[str]]
@@ -76,7 +79,6 @@ class ContactsPages:
             closed = not_open_yet(ctx)
             found = [] if closed else await contacts(ctx)
             view = await listed(ctx, found)
-            last = await follows.last_batch(ctx.connection, ctx.person.id)
             values: dict[str, object] = {
                 "closed": closed,
                 "empty": None if closed or found else await nobody_yet(ctx),
@@ -84,9 +86,8 @@ class ContactsPages:
                 "lacking": await _lacking(ctx, view),
                 "preview": await _previewed(ctx, view.ticked),
                 "newest": await follows.newest_batch_id(ctx.connection, ctx.person.id),
-                "last": last.id if last else None,
-                "last_at": ctx.texts.moment(last.created_at) if last else "",
-                "to_import": len(_to_import(view)),
+                "standing": await standing_batches(ctx),
+                "to_import": to_import if (to_import := len(_to_import(view))) > _LONG_LIST else 0,
                 "follows_a_day": _FOLLOWS_A_DAY,
                 "show": show,
                 "words": words,

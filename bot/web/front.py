@@ -9,8 +9,9 @@ from starlette.routing import Route
 from bot.web import growth
 from bot.web.pages import Pages
 from bot.web.visitors import Visitors
-from handlers import stats
+from handlers import router, stats
 from handlers.names import plain_name
+from handlers.texts import SOURCE
 from storage.records import NetworkName
 
 
@@ -39,10 +40,19 @@ class FrontPages:
             "growth": growth.draw(texts, days),
             "width": growth.WIDTH,
             "height": growth.HEIGHT,
+            "word": _first_word(texts.language),
             "bots": {network.value: _profile(network, handle) for network, handle in bots.items() if handle},
         }
         owner = plain_name(visitor.account) if visitor is not None else None
         return self._pages.page(request, "front.html", texts, values, has_form=visitor is not None, visited=owner)
+
+
+def _first_word(language: str) -> str:
+    """Return the word with which to begin; whoever writes an alias is answered in its language."""
+    start = router.find("start")
+    assert start is not None  # noqa: S101  # a command of ours
+    own = start.aliases.get(language) if language != SOURCE else None
+    return own[0] if own else start.name
 
 
 def _profile(network: NetworkName, handle: str) -> tuple[str, str]:

@@ -30,15 +30,15 @@ _BROKEN: Final = N_("The upload broke off or could not be read. Choose the files
 
 
 async def handed_over(visitors: Visitors, visitor: Visitor, given: imports.Keyed, key: str) -> str:
-    """Hand lists to the handler; return what goes out by DM as well. Raise ArchiveMismatch when nothing was kept.
+    """Hand lists to the handler, and return the outcome; all of it goes out by DM. Raise ArchiveMismatch when nothing was kept.
 
     Who sends lists again under the same key, because the answer was lost on the way, is not told twice.
     """
 
     async def take(ctx: Context) -> str:
         answer = await imports.received(ctx, given)
-        ctx.say(answer)
-        return answer
+        ctx.say(answer.full)
+        return answer.outcome
 
     return await visitors.decide(visitor, f"upload:{key}", take)
 

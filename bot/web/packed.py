@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from handlers.archive import Ids, Lists
+from storage.links import distinct
 
 _ID_BYTES: Final = 8
 _HIGHEST_ID: Final = 2**63 - 1
@@ -65,7 +66,7 @@ def unpacked(body: bytes) -> tuple[Lists, str]:
 
 
 def _ids(body: bytes, start: int, count: int) -> Ids:
-    ids = np.unique(np.frombuffer(body, "<u8", count, start)) if count else np.empty(0, np.uint64)
+    ids = distinct(np.frombuffer(body, "<u8", count, start)) if count else np.empty(0, np.uint64)
     # They are in order.
     if len(ids) and not (ids[0] >= 1 and ids[-1] <= _HIGHEST_ID):
         raise PackedError("No account has such a number.")

@@ -145,9 +145,9 @@ class Pages:
         return value if isinstance(value, dict) and value.get("cookie") == name else None
 
     def say_next(self, response: Response, words: str) -> None:
-        """Have the next page that this browser opens begin with some words."""
-        shown = words if len(words) <= _MOST_SAID else words[: _MOST_SAID - 1].rpartition(" ")[0] + "…"
-        self.seal(response, _SAID_COOKIE, {"words": shown})
+        """Have the next page that this browser opens begin with some words: with as many whole lines as fit."""
+        whole = words if len(words) <= _MOST_SAID else words[: _MOST_SAID + 1].rpartition("\n")[0]
+        self.seal(response, _SAID_COOKIE, {"words": whole or words[:_MOST_SAID]})
 
     def unsay(self, response: Response) -> None:
         """Take back what was to be said next: another reader may come."""

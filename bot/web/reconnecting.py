@@ -5,6 +5,9 @@ on a page of its own. Every form carries the newest batch that its page knew of:
 form was sent twice, or something else has begun meanwhile, so nothing begins without another look.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -12,7 +15,7 @@ from starlette.routing import Route
 from bot.web.choosing import Chosen, chosen
 from bot.web.pages import Pages
 from bot.web.visitors import Visitor, Visitors
-from handlers.batches import progress_in
+from handlers.batches import progress_in, standing_batches
 from handlers.contacts import not_open_yet
 from handlers.context import Context
 from handlers.following import plan
@@ -52,12 +55,15 @@ class ReconnectPages:
             if not_open_yet(ctx) is not None or newest != str(await _newest(ctx)):
                 return None
             of_own = [each for each in await contacts(ctx) if each.person_id in given.ids]
-            return await begin(ctx, of_own) if of_own else None
+            if not of_own:
+                return None
+            begun = await begin(ctx, of_own)
+            return replace(begun, lines=await besides_progress(ctx, begun.batch_id, begun.lines))
 
         begun = await self._visitors.decide(visitor, f"reconnect:{newest}", take)
         if begun is None:
             return await self._preview(request, visitor, given)
-        response = _to_batch(begun.batch_id)
+        response = to_batch(begun.batch_id)
         self._pages.say_next(response, "\n".join(begun.lines))
         return response
 
@@ -69,7 +75,7 @@ class ReconnectPages:
             planned = await plan(ctx, of_own, retry=True)
             to_do = bool(planned.steps or planned.unreached)
             if of_own and not to_do and given.fields.get("confirmed"):
-                return _to_batch(newest)
+                return to_batch(newest)
             lines = [closed] if closed else await preview_in_short(ctx, planned)
         values = {
             "lines": lines,
@@ -89,6 +95,8 @@ class ReconnectPages:
                 return RedirectResponse("/contacts", 303)
             values = {
                 "batch": batch.id,
+                "undone": batch.undone_at is not None,
+                "standing": await standing_batches(ctx, besides=batch.id),
                 "moment": ctx.texts.moment(batch.created_at),
                 "progress": await progress_in(ctx, batch),
                 "can_undo": batch.undone_at is None and bool(await undo_preview(ctx, batch)),
@@ -115,7 +123,7 @@ class ReconnectPages:
         async def take(ctx: Context) -> str:
             return await take_back(ctx, batch_id)
 
-        response = _to_batch(batch_id)
+        response = to_batch(batch_id)
         self._pages.say_next(response, await self._visitors.decide(visitor, f"undo:{batch_id}", take))
         return response
 
@@ -126,9 +134,17 @@ async def own_batch(ctx: Context, number: str) -> Batch | None:
     return batch if batch is not None and batch.person_id == ctx.person.id else None
 
 
+async def besides_progress(ctx: Context, batch_id: int | None, lines: Sequence[str]) -> list[str]:
+    """Leave out of what is said of a batch that has begun what its page says itself."""
+    batch = await follows.get_batch(ctx.connection, batch_id) if batch_id else None
+    shown = (await progress_in(ctx, batch)).lines if batch is not None else []
+    return [each for each in lines if each not in shown]
+
+
+def to_batch(batch_id: int | None) -> RedirectResponse:
+    """Lead to the page of a batch; to the contacts when there is none."""
+    return RedirectResponse(f"/contacts/batch?batch={batch_id}" if batch_id else "/contacts", 303)
+
+
 async def _newest(ctx: Context) -> int:
     return await follows.newest_batch_id(ctx.connection, ctx.person.id)
-
-
-def _to_batch(batch_id: int | None) -> RedirectResponse:
-    return RedirectResponse(f"/contacts/batch?batch={batch_id}" if batch_id else "/contacts", 303)

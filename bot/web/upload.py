@@ -4,6 +4,8 @@ With JavaScript the page opens the archive in the browser, and sends only what `
 """
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Final
@@ -27,7 +29,13 @@ from storage.keys import Keys, new_token
 # X splits a list into parts of some ten thousand entries; the largest accounts' lists have a few hundred parts.
 _MOST_FILES: Final = 500
 _MEGABYTE: Final = 2**20
-_KEY_LENGTH: Final = 64
+_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# So much of each file stays in memory while it arrives; a browser that sends nothing for so long has gone.
+_IN_MEMORY: Final = 2**16
+_SILENCE_SECONDS: Final = 30
+# So many forms arrive at once, of one visitor and of all.
+_A_VISITOR: Final = 2
+_IN_ALL: Final = 20
 # A number of each kind that languages tell apart in their plurals (Arabic has six): how the page's script, which
 # counts, gets its sentences.
 _SAMPLES: Final = (0, 1, 2, 3, 11, 100)
@@ -37,6 +45,7 @@ _TOO_LARGE: Final = N_(
     "That is more than the {megabytes} MB I take at once. Unpack the archive and send only data/following.js and "
     "data/follower.js."
 )
+_BUSY: Final = N_("Another upload is under way just now. Try again in a moment.")
 _BROKEN: Final = N_("The upload broke off or could not be read. Choose the files again, please.")
 
 
@@ -53,6 +62,7 @@ class UploadPages:
         self._most_bytes = most_bytes
         # One at a time: a list that is not as X writes it takes up to thirty times its size in memory while it is read.
         self._reading = asyncio.Semaphore(1)
+        self._arriving: Counter[int] = Counter()
         self._lists = ListPages(pages, visitors, most_bytes=most_bytes, reading=self._reading)
 
     def routes(self) -> list[Route]:
@@ -69,6 +79,17 @@ class UploadPages:
 
     async def take(self, request: Request, visitor: Visitor) -> Response:
         """Read what was uploaded; what cannot be used is said on the form."""
+        person_id = visitor.person.id
+        if self._arriving[person_id] >= _A_VISITOR or self._arriving.total() >= _IN_ALL:
+            return self._form(request, visitor, visitor.texts.text(_BUSY), status=503)
+        self._arriving[person_id] += 1
+        try:
+            return await self._take(request, visitor)
+        finally:
+            self._arriving[person_id] -= 1
+            self._arriving += Counter()  # forgets who is at zero
+
+    async def _take(self, request: Request, visitor: Visitor) -> Response:
         text = visitor.texts.text
         try:
             form = await self._received(request)
@@ -80,7 +101,8 @@ class UploadPages:
         async with _closing(form):
             if not self._pages.is_own_form(request, form.get("csrf", "")):
                 return self._pages.forged(request)
-            key = str(form.get("key", ""))[:_KEY_LENGTH] or new_token()
+            given_key = str(form.get("key", ""))
+            key = given_key if _KEY.fullmatch(given_key) else new_token()
             files = [each for each in form.getlist("files") if isinstance(each, UploadFile) and each.filename]
             if not files:
                 return self._form(request, visitor, text(_NO_FILES), status=400)
@@ -106,13 +128,20 @@ class UploadPages:
         # No browser names a charset here; with one, a file's name could decode to what cannot be shown again.
         if not kind.startswith("multipart/form-data") or "charset" in kind:
             raise MultiPartException("not a form with files")
-        return await MultiPartParser(
-            request.headers, self._limited(request), max_files=_MOST_FILES, max_fields=10
-        ).parse()
+        parser = MultiPartParser(request.headers, self._limited(request), max_files=_MOST_FILES, max_fields=10)
+        parser.spool_max_size = _IN_MEMORY
+        return await parser.parse()
 
     async def _limited(self, request: Request) -> AsyncGenerator[bytes, None]:
-        taken = 0
-        async for chunk in request.stream():
+        taken, stream = 0, aiter(request.stream())
+        while True:
+            try:
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    chunk = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise ClientDisconnect from None
             taken += len(chunk)
             if taken > self._most_bytes:
                 raise _TooLargeError

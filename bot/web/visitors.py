@@ -20,7 +20,7 @@ from bot.web.pages import Pages
 from handlers.context import Context
 from handlers.names import plain_name
 from handlers.texts import N_, Texts
-from storage import accounts, codes
+from storage import accounts, codes, deliveries
 from storage.codes import Code, Purpose
 from storage.records import Account, Person
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 _COOKIE: Final = "reflock-visit"
 _WHERE: Final = "where"  # what `connect` was given to begin with: the only thing a link hands on to its page
 _MOST_TYPED: Final = 300
+_DAY: Final = 86_400_000
+# What pages have the bot say to one person in a day; beyond that the page alone says it. A script could press a button
+# without end, and what the bot may say in an hour is everybody's.
+_SAID_A_DAY: Final = 30
 
 USED: Final = N_("This link has been used already. Each works once: ask me for a new one.")
 EXPIRED: Final = N_("This link has expired. Ask me for a new one.")
@@ -71,6 +75,12 @@ Page = Callable[[Request, Visitor], Awaitable[Response]]
 Decided = TypeVar("Decided")
 
 
+def _same(context: Context, visitor: Visitor) -> None:
+    """Raise LookupError when the visitor was forgotten meanwhile and came again: as another person to us."""
+    if context.person.id != visitor.person.id:
+        raise LookupError("This visitor was forgotten.")
+
+
 class Visitors:
     """The door of all personal pages. `lifetime` is how long a visit lasts, in milliseconds."""
 
@@ -97,11 +107,21 @@ class Visitors:
         async def serve(request: Request) -> Response:
             visitor = await self.of(request)
             if visitor is None:
-                texts = self._pages.texts(request)
-                return self._pages.message(request, texts, texts.text(N_("Who are you?")), texts.text(OVER), status=403)
-            return await page(request, visitor)
+                return self._over(request)
+            try:
+                return await page(request, visitor)
+            except LookupError:
+                if await self.of(request) is not None:
+                    raise
+                return self._over(request)  # forgotten while the page was being made
 
         return serve
+
+    def _over(self, request: Request) -> Response:
+        """Say that there is no visit (any more), and how to begin one."""
+        texts = self._pages.texts(request)
+        values = {"title": texts.text(N_("This visit is over")), "lines": [texts.text(OVER)], "anew": True}
+        return self._pages.page(request, "message.html", texts, values, status=403, has_form=False)
 
     async def of(self, request: Request) -> Visitor | None:
         """Return whose visit a browser's cookie tells of; None for nobody's, an ended one, and who was forgotten."""
@@ -125,17 +145,28 @@ class Visitors:
         """Give a context in which a visitor's page is read; nothing can be written or said in it."""
         async with self._events.database.reading() as connection:
             context = await self._events.context(connection, "page", visitor.account.id)
+            _same(context, visitor)
             context.texts = visitor.texts
             yield context
 
     async def decide(self, visitor: Visitor, about: str, handle: Callable[[Context], Awaitable[Decided]]) -> Decided:
         """Have something decided that a visitor did on a page; `about` is its idempotency key."""
+        prefix = f"page:{visitor.person.id}:"
 
         async def take(context: Context) -> Decided:
+            _same(context, visitor)
             context.texts = visitor.texts
-            return await handle(context)
+            decided = await handle(context)
+            if context.speeches:
+                said = await deliveries.promised_since(context.connection, prefix, context.now - _DAY)
+                if said >= _SAID_A_DAY:
+                    # The page has said it; what others have to hear is said all the same.
+                    context.speeches[:] = [
+                        each for each in context.speeches if each.account.person_id != visitor.person.id
+                    ]
+            return decided
 
-        return await self._events.decide(f"page:{visitor.person.id}:{about}", visitor.account.id, take)
+        return await self._events.decide(f"{prefix}{about}", visitor.account.id, take)
 
     def _landing(self, purpose: Purpose) -> Callable[[Request], Awaitable[Response]]:
         async def landing(request: Request) -> Response:

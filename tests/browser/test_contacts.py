@@ -65,6 +65,8 @@ async def test_reconnecting_by_keyboard_alone(page: Page, flock: Flock) -> None:
     await expect(page.locator("#lines")).to_have_text("Done: I followed 2 accounts for you.")
     await expect(page.locator("#news")).to_have_text("Done: I followed 2 accounts for you.")
     await expect(page.locator("#goes-on")).to_be_hidden()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Reconnected")
+    await expect(page).to_have_title("Reconnected · Reflock")
     assert await page.locator("progress").evaluate("bar => bar.value === bar.max")
     assert alice.person.follows == {alice.there["bob"].actor, alice.there["frank"].actor}
 
@@ -154,6 +156,18 @@ async def test_it_fits_a_phone_the_dark_and_another_language(page: Page, flock: 
     assert ticked
     assert labelled
     assert ticked["x"] > labelled["x"]
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+async def test_on_a_phone_the_button_to_skip_comes_below_the_text(page: Page, flock: Flock) -> None:
+    alice = await meets(flock)
+    await opens(page, flock, alice)
+    row = page.locator(".contacts li").filter(has_text="@bob_x")
+    text, button = await row.locator("div").bounding_box(), await row.get_by_role("button").bounding_box()
+    assert text
+    assert button
+    assert button["y"] >= text["y"] + text["height"]
+    assert button["x"] == text["x"]
 
 
 async def test_what_is_out_of_sight_is_not_laid_out(page: Page, flock: Flock) -> None:

@@ -32,7 +32,7 @@ from tests.visits import asks, link_to
 
 FOLLOWING = [12, 2**63 - 1, 1_234_567_890_123_456_789, 14, 15]
 FOLLOWERS = [12, 99, 1_234_567_890_123_456_781]
-FOUND = "5 people you followed, 3 followers, archive of @old_handle; nothing else leaves your computer."
+FOUND = "5 people you followed, 3 followers, archive of @old_handle; nothing else leaves your device."
 MEGABYTE = 2**20
 
 
@@ -231,7 +231,7 @@ async def test_a_wrong_file_gets_its_own_sentence_the_same_as_from_the_server(pa
     await axe(page)
     # The next choice is as good as the first.
     await chooses(page, *written(tmp_path, {"list.txt": b"jack_smith"}))
-    await finds(page, "1 handle; nothing else leaves your computer.")
+    await finds(page, "1 handle; nothing else leaves your device.")
 
 
 async def test_files_of_two_archives_are_not_mixed(page: Page, tmp_path: Path) -> None:
@@ -252,11 +252,11 @@ async def test_of_a_whole_folder_only_the_lists_are_read(page: Page, tmp_path: P
 
 async def test_loose_files_are_read_and_a_part_alone_is_added(flock: Flock, page: Page, tmp_path: Path) -> None:
     await chooses(page, *written(tmp_path, {"following.js": following_js([1, 2]), "follower.js": follower_js([3])}))
-    await finds(page, "2 people you followed, 1 follower; nothing else leaves your computer.")
+    await finds(page, "2 people you followed, 1 follower; nothing else leaves your device.")
     await sends(page)
     await page.goto(f"{flock.pages}/import")
     await chooses(page, *written(tmp_path, {"following-part1.js": following_js([9], 1)}))
-    await finds(page, "1 person you followed; nothing else leaves your computer.")
+    await finds(page, "1 person you followed; nothing else leaves your device.")
     await sends(page)
     assert await held(flock, Direction.FOLLOWING) == pseudonyms(flock, [1, 2, 9])
 
@@ -281,7 +281,7 @@ async def test_a_list_of_handles_is_read(flock: Flock, page: Page, tmp_path: Pat
     content = TEXTS[kind].encode()
     assert read_archive([("list.csv", content)]).handles == ("jack_smith", "marie75")
     await chooses(page, *written(tmp_path, {"list.csv": content}))
-    await finds(page, "2 handles; nothing else leaves your computer.")
+    await finds(page, "2 handles; nothing else leaves your device.")
     await sends(page)
     expected = flock.app.events.world.keys.of_handles(["jack_smith", "marie75"]).tolist()
     assert await held(flock, Direction.FOLLOWING) == sorted(expected)
@@ -504,7 +504,7 @@ async def test_files_and_folders_can_be_dropped(page: Page, tmp_path: Path) -> N
         }""",
         [["following.js", following_js([1, 2]).decode()], ["tweets.js", "window.YTD.tweets.part0 = []"]],
     )
-    await finds(page, "2 people you followed; nothing else leaves your computer.")
+    await finds(page, "2 people you followed; nothing else leaves your device.")
 
 
 @pytest.mark.parametrize(

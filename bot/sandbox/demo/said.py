@@ -59,8 +59,8 @@ I_WOULD: Final = Phrase(
     "I would follow {n} accounts for you on {network}, mutuals first: {names}.",
 )
 KEPT_IN_MIND: Final = Phrase(
-    "I keep in mind that you want to follow {n} more: as soon as I have your consent, I do.",
-    "I keep in mind that you want to follow {n} more: as soon as I have your consent, I do.",
+    "I have noted {n} person: I follow them as soon as I have your consent.",
+    "I have noted these {n}: I follow them as soon as I have your consent.",
 )
 FOLLOWED: Final = Phrase("Done: I followed {n} account for you.", "Done: I followed {n} accounts for you.")
 REQUESTED: Final = Phrase(

@@ -5,6 +5,7 @@ const shown = document.querySelector("#progress");
 const bar = shown.querySelector("progress");
 const lines = shown.querySelector("#lines");
 const news = shown.querySelector("#news");
+const heading = document.querySelector("h1");
 const goesOn = document.querySelector("#goes-on");
 let announced = quarters(bar.value, bar.max);
 
@@ -31,6 +32,10 @@ function show(progress) {
     news.replaceChildren(...paragraphs(progress.lines));
   }
   goesOn.hidden = progress.over;
+  if (progress.over) {
+    document.title = document.title.replace(heading.textContent, shown.dataset.over);
+    heading.textContent = shown.dataset.over;
+  }
 }
 
 function watch() {
