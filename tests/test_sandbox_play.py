@@ -19,7 +19,9 @@ import pytest_asyncio
 from bot.sandbox.demo import said
 from bot.sandbox.demo.browser import find_form
 from bot.sandbox.demo.phrases import Phrase
+from bot.sandbox.journal import Effect
 from bot.sandbox.play.bell import Bell
+from bot.sandbox.play.feed import words_of
 from tests.playground import Playground, open_playground
 
 ROOT = Path(__file__).parents[1]
@@ -258,6 +260,18 @@ async def test_the_page_answers_to_its_own_address_only_and_lets_nothing_else_in
     assert "script-src 'self'" in door.headers["content-security-policy"]
     assert {"httponly", "samesite=strict"} <= set(door.headers["set-cookie"].lower().split("; "))
     assert (await http.get("/", headers={"host": "evil.example"})).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("received", "shown"),
+    [
+        ("@reflock.bsky.social @alice.test start", "start"),
+        ("@reflock@127.0.0.1:4000 start", "start"),
+        ("@tamarsaidi_old is here as @tamar.bsky.social", "@tamarsaidi_old is here as @tamar.bsky.social"),
+    ],
+)
+async def test_whom_a_message_is_addressed_to_is_not_shown_but_whom_it_is_about_is(received: str, shown: str) -> None:
+    assert words_of(Effect("dm", "reflock", "alice", received, "at://1", 0.0)) == shown
 
 
 async def test_a_bell_wakes_all_who_wait_and_nobody_who_comes_later() -> None:

@@ -7,7 +7,8 @@ from typing import Final
 from bot.sandbox.demo.lines import Line
 from bot.sandbox.journal import Effect
 
-_ADDRESSED: Final = re.compile(r"^(?:@[\w.-]+(?:@[\w.:-]+)?\s+)+")
+# Handles of either network; one of X's has no dot and no host, and is what the message is about.
+_ADDRESSED: Final = re.compile(r"^(?:@(?:[\w-]+\.[\w.-]+|[\w.-]+@[\w.:-]+)\s+)+")
 
 
 @dataclass(eq=False, repr=False)
