@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _FIRST_PAUSE: Final = 2_000
-_LOTS: Final = 500
 _LONGEST_PAUSE: Final = 3_600_000
+# Lanes that wait for the same budget come again so many milliseconds apart at most, in an order drawn by lot.
+_LOTS: Final = 500
 _GIVE_UP_AFTER: Final = 3 * 86_400_000
 
 Settle = Callable[["AsyncConnection"], Awaitable[None]]

@@ -15,9 +15,15 @@ def name_of(reader: NetworkName, account: Account) -> str:
 
     Bluesky among itself: @handle. All else: the address of the profile.
     """
+    if reader is account.network is NetworkName.BLUESKY:
+        return f"@{account.handle.lstrip('@')}"
+    return address_of(account)
+
+
+def address_of(account: Account) -> str:
+    """Return the address of an account's profile."""
     if account.network is NetworkName.BLUESKY:
-        handle = account.handle.lstrip("@")
-        return f"@{handle}" if reader is NetworkName.BLUESKY else f"https://bsky.app/profile/{handle}"
+        return f"https://bsky.app/profile/{account.handle.lstrip('@')}"
     name, host = _fediverse(account)
     return f"https://{host}/@{name}"
 

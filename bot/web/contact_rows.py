@@ -9,8 +9,7 @@ from handlers.context import Context
 from handlers.following import Plan, plan
 from handlers.follows import everybody
 from handlers.matching import Contact
-from handlers.names import NETWORKS, name_of, plain_name
-from storage.records import NetworkName
+from handlers.names import NETWORKS, address_of, plain_name
 
 UNSURE: Final = "unsure"
 SHOWN: Final = ("all", *(each.value for each in Standing), UNSURE)
@@ -77,11 +76,7 @@ class Listed:
         return Row(
             id=contact.person_id,
             x_handle=contact.x_handle,
-            profiles=[
-                # Told to a reader on Mastodon, every account is named by its address.
-                Profile(plain_name(each), name_of(NetworkName.MASTODON, each), NETWORKS[each.network])
-                for each in contact.native
-            ],
+            profiles=[Profile(plain_name(each), address_of(each), NETWORKS[each.network]) for each in contact.native],
             remarks=said,
             standing=standing,
             sure=contact.sure,
