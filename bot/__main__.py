@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
@@ -58,12 +58,61 @@ def init(directory: Path) -> None:
     help="A real X archive (zip or following.js) for the leading part; it does not leave this machine.",
 )
 @click.option("--database-url", help="Play it on this (empty) database instead of SQLite in a temporary folder.")
-@click.option("--people", default=200, show_default=True, type=click.IntRange(12, 2000), help="How many people play.")
-def demo(*, once: bool, json_output: bool, archive: Path | None, database_url: str | None, people: int) -> None:
+@click.option("--people", type=click.IntRange(12, 2000), help="How many people play.  [default: 200; 60 on a real one]")
+@click.option(
+    "--bluesky",
+    type=click.Choice(["stand-in", "real"]),
+    default="stand-in",
+    show_default=True,
+    help="What plays Bluesky; the real one (PDS, PLC directory, AppView) comes with the source: make real.",
+)
+def demo(
+    *,
+    once: bool,
+    json_output: bool,
+    archive: Path | None,
+    database_url: str | None,
+    people: int | None,
+    bluesky: Literal["stand-in", "real"],
+) -> None:
     """Watch the whole of Reflock work on networks that live on this machine only."""
     from bot.sandbox.demo import run_demo
 
-    sys.exit(run_demo(once=once, json_output=json_output, archive=archive, database_url=database_url, people=people))
+    code = run_demo(
+        once=once,
+        json_output=json_output,
+        archive=archive,
+        database_url=database_url,
+        people=people,
+        bluesky=bluesky,
+    )
+    sys.exit(code)
+
+
+@main.command(short_help="Check the configuration against the real services it names.")
+@click.option("--fix", is_flag=True, help="Set what can be set from here, each after a question; then check again.")
+@click.option("--yes", is_flag=True, help="Do not ask: answer every question of --fix with yes.")
+@click.option("--json", "json_output", is_flag=True, help="Print all findings as one JSON object.")
+@click.option(
+    "--timeout",
+    default=20.0,  # more than any one request may take, so that none is under way when its check is given up
+    show_default=True,
+    type=click.FloatRange(1, 600),
+    help="How many seconds each check may take.",
+)
+@_config_option
+def doctor(config_path: Path, *, fix: bool, yes: bool, json_output: bool, timeout: float) -> None:
+    """Check the configuration against the real services it names, a line for each check; without --fix change nothing.
+
+    The exit code is 0 when nothing is wrong, 1 when something is, and 2 when the configuration cannot be used.
+    """
+    from bot.doctor.command import Asked, run_doctor
+
+    if yes and not fix:
+        raise click.UsageError("--yes answers the questions of --fix, which is missing.")
+    if fix and json_output and not yes:
+        raise click.UsageError("With --json there is nobody to ask: --fix needs --yes.")
+    _in_loop(config_path, run_doctor, Asked(fix=fix, yes=yes, json_output=json_output), timeout)
 
 
 @main.group()

@@ -35,7 +35,7 @@ async def open_playground(folder: Path) -> AsyncIterator[Playground]:
     async with open_stage(folder, screen, database_url=None, patience=45, started_at=now, notice_delay=0.1) as stage:
         everybody = seed_community(_PEOPLE, 7, ()).everybody
         for resident in everybody:
-            stage.enter(resident)
+            await stage.enter(resident)
         moves, here = Moves(stage, Diary()), everybody[:_HERE]
         for resident in here:
             await moves.prove(stage.line(resident))

@@ -231,7 +231,7 @@ async def test_two_people_of_one_name_are_two_people(playground: Playground) -> 
 
 async def test_a_form_from_elsewhere_does_nothing(playground: Playground, http: httpx.AsyncClient) -> None:
     await begin(http)
-    before = len(playground.stage.bluesky.journal.effects)
+    before = len(playground.stage.bluesky.world.journal.effects)
 
     for fields in ({}, {"csrf": "0" * 64}):
         answer = await http.post("/say", data={**fields, "network": "bluesky", "words": "start"})
@@ -242,7 +242,7 @@ async def test_a_form_from_elsewhere_does_nothing(playground: Playground, http: 
     async with httpx.AsyncClient(base_url=playground.page, trust_env=False) as stranger:
         answer = await stranger.post("/say", data={"csrf": csrf, "network": "bluesky", "words": "start"})
     assert answer.status_code == 403
-    assert len(playground.stage.bluesky.journal.effects) == before
+    assert len(playground.stage.bluesky.world.journal.effects) == before
 
 
 async def test_who_plays_nobody_is_led_to_the_door(http: httpx.AsyncClient) -> None:

@@ -7,10 +7,10 @@ from bot.sandbox.bluesky.errors import XrpcError
 from bot.sandbox.bluesky.ids import Json, iso, parse_iso, record_uri, split_uri
 from bot.sandbox.bluesky.records import POST
 from bot.sandbox.bluesky.world import Account, Record
-from bot.sandbox.bluesky.xrpc import Call, Method
+from bot.sandbox.bluesky.xrpc import Method, PdsCall
 
 
-def _actor(call: Call, name: str = "actor") -> Account:
+def _actor(call: PdsCall, name: str = "actor") -> Account:
     account = call.sandbox.world.find(call.text(name))
     if account is None:
         raise XrpcError("InvalidRequest", "Profile not found")
@@ -21,52 +21,52 @@ def _actor(call: Call, name: str = "actor") -> Account:
     return account
 
 
-def _get_profile(call: Call) -> Json:
+def _get_profile(call: PdsCall) -> Json:
     return views.profile(call.sandbox.world, _actor(call), call.account, "detailed")
 
 
-def _get_profiles(call: Call) -> Json:
+def _get_profiles(call: PdsCall) -> Json:
     world = call.sandbox.world
     found = [world.find(actor) for actor in call.many("actors", 25)]
     shown = [account for account in found if account is not None and account.status == "active"]
     return {"profiles": [views.profile(world, account, call.account, "detailed") for account in shown]}
 
 
-def _get_preferences(call: Call) -> Json:
+def _get_preferences(call: PdsCall) -> Json:
     return {"preferences": call.me.preferences}
 
 
-def _put_preferences(call: Call) -> None:
+def _put_preferences(call: PdsCall) -> None:
     call.me.preferences[:] = call.body.get("preferences", [])
 
 
-def _get_relationships(call: Call) -> Json:
+def _get_relationships(call: PdsCall) -> Json:
     world = call.sandbox.world
     others = call.many("others", 30)
-    actor = world.find(call.text("actor"))
-    if actor is None:
-        raise XrpcError("ActorNotFound", "Actor not found")
+    name = call.text("actor")
+    account = world.find(name)
+    actor = account.did if account is not None else name if name.startswith("did:") else None
     shown: list[Json] = []
     for other in others:
-        account = world.find(other)
-        if account is None:
+        # Any DID is taken for somebody's, known or not, and no handle is looked up.
+        if actor is None or not other.startswith("did:"):
             shown.append({"$type": "app.bsky.graph.defs#notFoundActor", "actor": other, "notFound": True})
         else:
-            shown.append(views.relationship(world, actor.did, account.did))
-    return {"actor": actor.did, "relationships": shown}
+            shown.append(views.relationship(world, actor, other))
+    return {"relationships": shown, **({"actor": actor} if actor else {})}
 
 
-def _get_follows(call: Call) -> Json:
+def _get_follows(call: PdsCall) -> Json:
     subject = _actor(call)
     return _edges(call, subject, "follows", call.sandbox.world.following.get(subject.did, {}))
 
 
-def _get_followers(call: Call) -> Json:
+def _get_followers(call: PdsCall) -> Json:
     subject = _actor(call)
     return _edges(call, subject, "followers", call.sandbox.world.followers.get(subject.did, {}))
 
 
-def _edges(call: Call, subject: Account, name: str, dids: dict[str, None]) -> Json:
+def _edges(call: PdsCall, subject: Account, name: str, dids: dict[str, None]) -> Json:
     """Show one page of a list of accounts, the latest first; the cursor counts those already shown."""
     world = call.sandbox.world
     limit, start = call.number("limit", 50, 1, 100), call.number("cursor", 0, 0, len(dids))
@@ -79,7 +79,7 @@ def _edges(call: Call, subject: Account, name: str, dids: dict[str, None]) -> Js
     return view | {"cursor": str(start + limit)} if start + limit < len(dids) else view
 
 
-def _list_notifications(call: Call) -> Json:
+def _list_notifications(call: PdsCall) -> Json:
     world, me = call.sandbox.world, call.me
     limit, reasons = call.number("limit", 50, 1, 100), set(call.many("reasons", 50))
     if me.seen_at is None:
@@ -98,14 +98,14 @@ def _list_notifications(call: Call) -> Json:
     return view | {"cursor": str(index)} if index > 0 else view
 
 
-def _update_seen(call: Call) -> None:
+def _update_seen(call: PdsCall) -> None:
     seen_at = parse_iso(call.body.get("seenAt"))
     if seen_at is None:
         raise XrpcError("InvalidRequest", "Input/seenAt must be a valid datetime")
     call.me.seen_at = round(seen_at * 1000)
 
 
-def _unread_count(call: Call) -> Json:
+def _unread_count(call: PdsCall) -> Json:
     seen_at = call.me.seen_at or 0
     count = 0
     for item in reversed(call.me.notifications):
@@ -115,7 +115,7 @@ def _unread_count(call: Call) -> Json:
     return {"count": count}
 
 
-def _find_post(call: Call, uri: str) -> Record | None:
+def _find_post(call: PdsCall, uri: str) -> Record | None:
     """Return a post by its address, which may name the author by handle."""
     authority, _, rest = uri.removeprefix("at://").partition("/")
     account = call.sandbox.world.find(authority)
@@ -125,12 +125,12 @@ def _find_post(call: Call, uri: str) -> Record | None:
     return account.record(POST, rkey)
 
 
-def _get_posts(call: Call) -> Json:
+def _get_posts(call: PdsCall) -> Json:
     found = [_find_post(call, uri) for uri in call.many("uris", 25)]
     return {"posts": [views.post(call.sandbox.world, post, call.account) for post in found if post is not None]}
 
 
-def _get_post_thread(call: Call) -> Json:
+def _get_post_thread(call: PdsCall) -> Json:
     uri = call.text("uri")
     depth, height = call.number("depth", 6, 0, 1000), call.number("parentHeight", 80, 0, 1000)
     record = _find_post(call, uri)

@@ -4,7 +4,7 @@ from bot.sandbox.bluesky.errors import XrpcError
 from bot.sandbox.bluesky.ids import Json, cid_of
 from bot.sandbox.bluesky.limits import WRITE_POINTS, WRITE_RULES
 from bot.sandbox.bluesky.world import Account, Action, Record, Write
-from bot.sandbox.bluesky.xrpc import Call, Method, missing_scope
+from bot.sandbox.bluesky.xrpc import Method, PdsCall, missing_scope
 
 # com.atproto.repo.applyWrites takes no more than this (PDS, applyWrites.ts).
 _MOST_WRITES = 200
@@ -15,7 +15,7 @@ _KINDS: dict[str, Action] = {
 }
 
 
-def _own_repo(call: Call) -> Account:
+def _own_repo(call: PdsCall) -> Account:
     """Return the caller's account if it is the repository that the request names."""
     account = call.sandbox.world.find(call.text("repo"))
     if account is None:
@@ -24,26 +24,35 @@ def _own_repo(call: Call) -> Account:
         raise XrpcError("AuthenticationRequired", "Invalid repo", status=401)
     if account.status == "deactivated":
         raise XrpcError("AccountDeactivated", "Account is deactivated", status=401)
+    if account.status != "active":
+        raise XrpcError("AccountTakedown", "Account has been taken down", status=401)
     return account
 
 
-def _write(call: Call, writes: list[Write]) -> list[tuple[Record, str]]:
+def _write(call: PdsCall, writes: list[Write]) -> list[tuple[Record, str]]:
+    """Make changes of the caller's own repository, all or none."""
     account = _own_repo(call)
     if call.scopes is not None:
         for write in writes:
             if not call.scopes.allows_write(write.action, write.collection):
                 raise missing_scope(f"repo:{write.collection}?action={write.action}")
-    points = sum(WRITE_POINTS[write.action] for write in writes)
-    call.headers |= call.sandbox.limits.consume("repo-write", account.did, WRITE_RULES, points)
     return call.sandbox.world.commit(account, writes)
 
 
-def _create_record(call: Call) -> Json:
+def _spend(call: PdsCall, points: int) -> None:
+    """Count a request against the caller's allowance of writes, whatever comes of it."""
+    call.headers |= call.sandbox.limits.consume("repo-write", call.me.did, WRITE_RULES, points)
+
+
+def _create_record(call: PdsCall) -> Json:
+    _spend(call, WRITE_POINTS["create"])
     write = Write("create", call.text("collection"), str(call.body.get("rkey") or ""), call.body.get("record"))
-    return _written(call, *_write(call, [write])[0])
+    replaced = call.sandbox.world.replaced_by(call.me, write)
+    return _written(call, *_write(call, [*replaced, write])[-1])
 
 
-def _put_record(call: Call) -> Json:
+def _put_record(call: PdsCall) -> Json:
+    _spend(call, WRITE_POINTS["update"])
     collection, rkey = call.text("collection"), call.text("rkey")
     value = call.body.get("record")
     existing = call.me.record(collection, rkey)
@@ -55,7 +64,8 @@ def _put_record(call: Call) -> Json:
     return _written(call, *_write(call, [Write(action, collection, rkey, value)])[0])
 
 
-def _delete_record(call: Call) -> Json:
+def _delete_record(call: PdsCall) -> Json:
+    _spend(call, WRITE_POINTS["delete"])
     collection, rkey = call.text("collection"), call.text("rkey")
     if _own_repo(call).record(collection, rkey) is None:
         # Deleting what is not there succeeds (com.atproto.repo.deleteRecord is idempotent).
@@ -64,13 +74,14 @@ def _delete_record(call: Call) -> Json:
     return {"commit": _commit(call)}
 
 
-def _apply_writes(call: Call) -> Json:
+def _apply_writes(call: PdsCall) -> Json:
     asked = call.body.get("writes")
     if not isinstance(asked, list):
         raise XrpcError("InvalidRequest", 'Input must have the property "writes"')
     if len(asked) > _MOST_WRITES:
         raise XrpcError("InvalidRequest", f"Too many writes. Max: {_MOST_WRITES}")
     writes = [_asked_write(item) for item in asked]
+    _spend(call, sum(WRITE_POINTS[write.action] for write in writes))
     done = _write(call, writes)
     results: list[Json] = []
     for write, (record, status) in zip(writes, done, strict=True):
@@ -91,26 +102,24 @@ def _asked_write(item: object) -> Write:
     return Write(kind, item["collection"], rkey, item.get("value"))
 
 
-def _written(call: Call, record: Record, status: str) -> Json:
+def _written(call: PdsCall, record: Record, status: str) -> Json:
     return {"uri": record.uri, "cid": record.cid, "commit": _commit(call), "validationStatus": status}
 
 
-def _commit(call: Call) -> Json:
+def _commit(call: PdsCall) -> Json:
     rev = call.sandbox.world.tids.next()
     return {"cid": cid_of(rev), "rev": rev}
 
 
-def _read_repo(call: Call) -> Account:
+def _read_repo(call: PdsCall) -> Account:
+    """Return the repository that is asked for; one that is closed is shown to nobody, not even its owner."""
     account = call.sandbox.world.find(call.text("repo"))
-    if account is None:
+    if account is None or account.status != "active":
         raise XrpcError("InvalidRequest", f"Could not find repo: {call.text('repo')}")
-    if account.status != "active" and account is not call.account:
-        name = "RepoDeactivated" if account.status == "deactivated" else "RepoTakendown"
-        raise XrpcError(name, f"Repo has been {account.status}")
     return account
 
 
-def _get_record(call: Call) -> Json:
+def _get_record(call: PdsCall) -> Json:
     account = _read_repo(call)
     record = account.record(call.text("collection"), call.text("rkey"))
     if record is None:
@@ -119,7 +128,7 @@ def _get_record(call: Call) -> Json:
     return {"uri": record.uri, "cid": record.cid, "value": record.value}
 
 
-def _list_records(call: Call) -> Json:
+def _list_records(call: PdsCall) -> Json:
     account = _read_repo(call)
     limit, cursor = call.number("limit", 50, 1, 100), call.params.get("cursor")
     oldest_first = call.params.get("reverse") == "true"

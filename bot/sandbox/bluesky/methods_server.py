@@ -5,30 +5,32 @@ from bot.sandbox.bluesky.identity import did_document
 from bot.sandbox.bluesky.ids import Json
 from bot.sandbox.bluesky.limits import LOGIN_RULES
 from bot.sandbox.bluesky.world import Account
-from bot.sandbox.bluesky.xrpc import Call, Method
+from bot.sandbox.bluesky.xrpc import Method, PdsCall
 
 
-def _create_session(call: Call) -> Json:
+def _create_session(call: PdsCall) -> Json:
     identifier = call.text("identifier").lower()
     call.headers |= call.sandbox.limits.consume("login", identifier, LOGIN_RULES)
     account, tokens = call.sandbox.sessions.create(identifier, call.text("password"))
     return _session(call, account) | tokens
 
 
-def _refresh_session(call: Call) -> Json:
+def _refresh_session(call: PdsCall) -> Json:
     account, tokens = call.sandbox.sessions.refresh(call.token)
     return _session(call, account) | tokens
 
 
-def _delete_session(call: Call) -> None:
+def _delete_session(call: PdsCall) -> None:
     call.sandbox.sessions.end(call.token)
 
 
-def _get_session(call: Call) -> Json:
+def _get_session(call: PdsCall) -> Json:
+    if call.me.status in ("takendown", "suspended"):
+        raise XrpcError("InvalidRequest", f"Could not find user info for account: {call.me.did}")
     return _session(call, call.me)
 
 
-def _session(call: Call, account: Account) -> Json:
+def _session(call: PdsCall, account: Account) -> Json:
     view: Json = {
         "did": account.did,
         "handle": account.handle,
@@ -38,14 +40,14 @@ def _session(call: Call, account: Account) -> Json:
     return view if account.status == "active" else view | {"status": account.status}
 
 
-def _resolve_handle(call: Call) -> Json:
+def _resolve_handle(call: PdsCall) -> Json:
     account = call.sandbox.world.find(call.text("handle"))
     if account is None:
         raise XrpcError("InvalidRequest", "Unable to resolve handle")
     return {"did": account.did}
 
 
-def _describe_server(call: Call) -> Json:
+def _describe_server(call: PdsCall) -> Json:
     return {"did": call.sandbox.identity.server_did, "availableUserDomains": [".test"], "inviteCodeRequired": False}
 
 

@@ -9,7 +9,7 @@ from bot.sandbox.bluesky.chat import ChatMessage
 from bot.sandbox.bluesky.errors import DmRefused, XrpcError
 from bot.sandbox.bluesky.ids import Json, iso
 from bot.sandbox.bluesky.records import BLOCK, FOLLOW, MENTION, POST
-from bot.sandbox.bluesky.world import Account, Record, Write
+from bot.sandbox.bluesky.world import Account, Record, World, Write
 from bot.sandbox.journal import Effect
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ class BlueskyPerson:
         self._account.passwords[password] = chat
         return password
 
+    def revoke_app_password(self, password: str) -> None:
+        """Take a password back, and end the sessions that were begun with it."""
+        del self._account.passwords[password]
+        self._sandbox.sessions.end_all(self.did, password)
+
     # Posts.
 
     def post(
@@ -76,11 +81,15 @@ class BlueskyPerson:
         """
         absent = [other for other in mention if f"@{other.handle}" not in text]
         text = " ".join([*(f"@{other.handle}" for other in absent), text])
-        value: Json = {"text": text, "createdAt": iso(self._sandbox.now()), "facets": self._facets(text)}
+        value: Json = {
+            "text": text,
+            "createdAt": iso(self._sandbox.now()),
+            "facets": mention_facets(self._sandbox.world, text),
+        }
         if langs is not None:
             value["langs"] = list(langs)
         if reply_to is not None:
-            value["reply"] = self._reply_refs(reply_to)
+            value["reply"] = reply_refs(self._sandbox.world, reply_to)
         return self._write(Write("create", POST, value=value)).uri
 
     def replies_to(self, uri: str) -> list[Effect]:
@@ -94,27 +103,11 @@ class BlueskyPerson:
             raise LookupError(f"@{self.handle} has no record {uri}.")
         self._write(Write("delete", record.collection, record.rkey))
 
-    def _facets(self, text: str) -> list[Json]:
-        facets: list[Json] = []
-        for match in _AT_HANDLE.finditer(text):
-            account = self._sandbox.world.find(match[1])
-            if account is not None:
-                start = len(text[: match.start()].encode())
-                index = {"byteStart": start, "byteEnd": start + len(match[0].encode())}
-                facets.append({"index": index, "features": [{"$type": MENTION, "did": account.did}]})
-        return facets
-
-    def _reply_refs(self, uri: str) -> Json:
-        parent = self._sandbox.world.find_record(uri)
-        if parent is None:
-            raise LookupError(f"There is no post {uri} to answer.")
-        ref = {"uri": parent.uri, "cid": parent.cid}
-        root = (parent.value.get("reply") or {}).get("root", ref)
-        return {"root": root, "parent": ref}
-
     def _write(self, write: Write) -> Record:
+        world = self._sandbox.world
+        replaced = world.replaced_by(self._account, write) if write.action == "create" else []
         try:
-            return self._sandbox.world.commit(self._account, [write])[0][0]
+            return world.commit(self._account, [*replaced, write])[-1][0]
         except XrpcError as error:
             raise ValueError(error.message) from error
 
@@ -143,7 +136,7 @@ class BlueskyPerson:
     # The graph.
 
     def follow(self, other: "BlueskyPerson") -> str:
-        """Follow somebody and return the record's address; twice makes two records, as on the real network."""
+        """Follow somebody and return the record's address; an earlier record is replaced, as by a real PDS."""
         return self._write(self._edge(FOLLOW, other)).uri
 
     def unfollow(self, other: "BlueskyPerson") -> None:
@@ -208,6 +201,28 @@ class BlueskyPerson:
     def withdraw_consents(self) -> None:
         """Take every consent back in the settings of the server, without a word to the app that had it."""
         self._sandbox.oauth.end_sessions(self.did)
+
+
+def mention_facets(world: World, text: str) -> list[Json]:
+    """Return a mention for every `@handle` of an account in a text."""
+    facets: list[Json] = []
+    for match in _AT_HANDLE.finditer(text):
+        account = world.find(match[1])
+        if account is not None:
+            start = len(text[: match.start()].encode())
+            index = {"byteStart": start, "byteEnd": start + len(match[0].encode())}
+            facets.append({"index": index, "features": [{"$type": MENTION, "did": account.did}]})
+    return facets
+
+
+def reply_refs(world: World, uri: str) -> Json:
+    """Return what a post says of the post that it answers; LookupError if there is none."""
+    parent = world.find_record(uri)
+    if parent is None:
+        raise LookupError(f"There is no post {uri} to answer.")
+    ref = {"uri": parent.uri, "cid": parent.cid}
+    root = (parent.value.get("reply") or {}).get("root", ref)
+    return {"root": root, "parent": ref}
 
 
 class _Form(HTMLParser):

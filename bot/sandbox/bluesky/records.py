@@ -13,9 +13,12 @@ BLOCK = "app.bsky.graph.block"
 PROFILE = "app.bsky.actor.profile"
 DECLARATION = "chat.bsky.actor.declaration"
 MENTION = "app.bsky.richtext.facet#mention"
+LINK = "app.bsky.richtext.facet#link"
 
 # app.bsky.feed.post: text maxGraphemes 300, maxLength 3000 (UTF-8 bytes), langs at most 3.
 _POST_GRAPHEMES, _POST_BYTES, _POST_LANGS = 300, 3000, 3
+_LANGUAGE = regex.compile(r"(i|[a-z]{2,3})(-[A-Za-z0-9]{1,8})*")
+_URI = regex.compile(r"[A-Za-z][A-Za-z.-]{0,80}:\S+")
 _GRAPHEME = regex.compile(r"\X")
 _TID_KEYS = frozenset({POST, FOLLOW, BLOCK, "app.bsky.feed.like", "app.bsky.feed.repost"})
 _SELF_KEYS = frozenset({PROFILE, DECLARATION})
@@ -63,7 +66,27 @@ def _check_post(value: Json) -> str | None:
     langs = value.get("langs") or []
     if not isinstance(langs, list) or len(langs) > _POST_LANGS:
         return f"Record/langs must be an array of at most {_POST_LANGS} elements"
-    return check_facets(value.get("facets"), text) or _check_reply(value.get("reply")) or _check_date(value)
+    if not all(isinstance(lang, str) and _LANGUAGE.fullmatch(lang) for lang in langs):
+        return "Record/langs must hold languages as BCP 47 writes them"
+    return _check_shape(value.get("facets")) or _check_reply(value.get("reply")) or _check_date(value)
+
+
+def _check_shape(facets: object) -> str | None:
+    """Tell what is wrong with the form of facets; where they lie in the text is the apps' affair."""
+    if facets is None:
+        return None
+    if not isinstance(facets, list):
+        return "Record/facets must be an array"
+    for facet in facets:
+        index, features = (facet.get("index"), facet.get("features")) if isinstance(facet, dict) else (None, None)
+        ends = (index.get("byteStart"), index.get("byteEnd")) if isinstance(index, dict) else (None, None)
+        if not all(isinstance(end, int) and end >= 0 for end in ends):
+            return "Record/facets/index must have byteStart and byteEnd"
+        if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
+            return "Record/facets/features must be an array of objects"
+        if not all(_URI.fullmatch(str(feature["uri"])) for feature in features if feature.get("$type") == LINK):
+            return "Record/facets/features/uri must be a uri"
+    return None
 
 
 def check_facets(facets: object, text: str) -> str | None:

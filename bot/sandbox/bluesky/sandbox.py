@@ -22,7 +22,7 @@ from bot.sandbox.bluesky.people import BlueskyPerson
 from bot.sandbox.bluesky.sessions import Sessions
 from bot.sandbox.bluesky.settings import Settings
 from bot.sandbox.bluesky.world import Account, World
-from bot.sandbox.bluesky.xrpc import Xrpc
+from bot.sandbox.bluesky.xrpc import Method, PdsCall, PdsXrpc
 from bot.sandbox.consent_page import SignedIn
 from bot.sandbox.faults import FaultMiddleware, Faults
 from bot.sandbox.server import LoopbackServer
@@ -64,8 +64,13 @@ class BlueskySandbox(Settings):
         self._server.app = self.app
 
     def _routes(self) -> Starlette:
-        methods = methods_server.METHODS | methods_repo.METHODS | methods_app.METHODS | methods_chat.METHODS
-        xrpc = Xrpc(self, methods)
+        methods: dict[str, Method[PdsCall]] = {
+            **methods_server.METHODS,
+            **methods_repo.METHODS,
+            **methods_app.METHODS,
+            **methods_chat.methods(self.chat),
+        }
+        xrpc = PdsXrpc(self, methods)
         return Starlette(
             routes=[
                 Route("/xrpc/{nsid}", xrpc.serve, methods=["GET", "POST"]),

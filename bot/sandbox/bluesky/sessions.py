@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -20,8 +20,9 @@ _ACCESS_SCOPES = {True: "com.atproto.appPassPrivileged", False: "com.atproto.app
 @dataclass(slots=True)
 class _Refresh:
     did: str
+    password: str
     chat: bool
-    expires_at: float
+    expires_at: int
     successor: str | None = None
 
 
@@ -41,7 +42,8 @@ class Sessions:
             raise XrpcError("AuthenticationRequired", "Invalid identifier or password", status=401)
         if account.status in ("takendown", "suspended"):
             raise XrpcError("AccountTakedown", "Account has been taken down", status=401)
-        return account, self._issue(account, account.passwords[password], secrets.token_urlsafe(24))
+        row = _Refresh(account.did, password, account.passwords[password], self._refresh_ends_at())
+        return account, self._issue(account, row, secrets.token_urlsafe(24))
 
     def refresh(self, token: str) -> tuple[Account, Json]:
         """Exchange a refresh token; XrpcError 400 ExpiredToken if it was revoked or is too old."""
@@ -54,17 +56,23 @@ class Sessions:
         account = self._active(row.did)
         if row.successor is None:
             row.successor = secrets.token_urlsafe(24)
-            row.expires_at = min(row.expires_at, now + _REFRESH_GRACE)
-        return account, self._issue(account, row.chat, row.successor)
+            row.expires_at = min(row.expires_at, int(now) + _REFRESH_GRACE)
+        next_row = replace(row, successor=None, expires_at=self._refresh_ends_at())
+        return account, self._issue(account, next_row, row.successor)
 
     def end(self, token: str) -> None:
         """Sign out."""
         self._refresh.pop(self._read(token, "refresh+jwt")["jti"], None)
 
+    def end_all(self, did: str, password: str) -> None:
+        """Sign out everybody who came with a password; an access token lasts its time, as on the real PDS."""
+        for jti in [jti for jti, row in self._refresh.items() if (row.did, row.password) == (did, password)]:
+            del self._refresh[jti]
+
     def verify(self, token: str) -> tuple[Account, bool]:
-        """Return whose access token this is and whether it may use the chat."""
+        """Return whose access token this is and whether it may use the chat; it lasts its time, come what may."""
         claims = self._read(token, "at+jwt")
-        return self._active(claims["sub"]), claims["scope"] == _ACCESS_SCOPES[True]
+        return self._world.accounts[claims["sub"]], claims["scope"] == _ACCESS_SCOPES[True]
 
     def _active(self, did: str) -> Account:
         account = self._world.accounts[did]
@@ -72,12 +80,14 @@ class Sessions:
             raise XrpcError("AccountTakedown", "Account has been taken down", status=401)
         return account
 
-    def _issue(self, account: Account, chat: bool, jti: str) -> Json:
+    def _refresh_ends_at(self) -> int:
+        return int(self._settings.now()) + self._settings.refresh_seconds
+
+    def _issue(self, account: Account, row: _Refresh, jti: str) -> Json:
         now = int(self._settings.now())
-        expires_at = now + self._settings.refresh_seconds
-        self._refresh.setdefault(jti, _Refresh(account.did, chat, expires_at))
-        access: Json = {"scope": _ACCESS_SCOPES[chat], "exp": now + self._settings.access_seconds}
-        refresh: Json = {"scope": "com.atproto.refresh", "jti": jti, "exp": expires_at}
+        self._refresh.setdefault(jti, row)
+        access: Json = {"scope": _ACCESS_SCOPES[row.chat], "exp": now + self._settings.access_seconds}
+        refresh: Json = {"scope": "com.atproto.refresh", "jti": jti, "exp": row.expires_at}
         common = {"sub": account.did, "iat": now, "aud": "did:web:localhost"}
         return {
             "accessJwt": self._sign("at+jwt", access | common),

@@ -155,6 +155,16 @@ class World:
             checked.append((Write(write.action, write.collection, rkey, write.value), status))
         return [(self._apply(account, write), status) for write, status in checked]
 
+    def replaced_by(self, account: Account, write: Write) -> list[Write]:
+        """Return the deletions that go before a record made by itself: a PDS keeps one follow or block of a subject.
+
+        Only com.atproto.repo.createRecord sees to that; applyWrites makes as many as it is told to.
+        """
+        edges = {FOLLOW: self.follows, BLOCK: self.blocks}.get(write.collection, {})
+        subject = write.value.get("subject") if isinstance(write.value, dict) else None
+        there = edges.get((account.did, subject), ()) if isinstance(subject, str) else ()
+        return [Write("delete", write.collection, uri.rpartition("/")[2]) for uri in there]
+
     def _apply(self, account: Account, write: Write) -> Record:
         collection = account.repo.setdefault(write.collection, {})
         old = collection.pop(write.rkey, None)

@@ -1,8 +1,9 @@
 """XRPC over HTTP: who calls, with which parameters, and how the answer looks."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -26,7 +27,6 @@ Auth = Literal["public", "user", "refresh"]
 class Call:
     """One request: the account that makes it (if any), what it may do, its parameters and body."""
 
-    sandbox: "BlueskySandbox"
     nsid: str
     params: QueryParams
     body: Json
@@ -67,40 +67,58 @@ class Call:
         return values
 
 
+@dataclass(slots=True)
+class PdsCall(Call):
+    """One request to a PDS."""
+
+    sandbox: "BlueskySandbox" = field(kw_only=True)
+
+
+C = TypeVar("C", bound=Call)
+# What answers any call answers a PDS's calls too.
+Answered = TypeVar("Answered", bound=Call, contravariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Method:
+class Method(Generic[Answered]):
     """One XRPC method: its HTTP verb, who may call it, and what answers."""
 
     verb: Literal["GET", "POST"]
     auth: Auth
-    answer: Callable[[Call], Json | None]
+    answer: Callable[[Answered], Json | None]
 
 
-class Xrpc:
+class Xrpc(ABC, Generic[C]):
     """Serve a table of methods at /xrpc/{nsid}."""
 
-    def __init__(self, sandbox: "BlueskySandbox", methods: Mapping[str, Method]) -> None:
-        self._sandbox = sandbox
+    def __init__(self, methods: Mapping[str, Method[C]]) -> None:
         self._methods = methods
+
+    @abstractmethod
+    def _new_call(self, nsid: str, request: Request) -> C:
+        """Begin to read a request; XrpcError if it is not for this server."""
+
+    @abstractmethod
+    async def _authenticate(self, call: C, method: Method[C], request: Request) -> None:
+        """Find out who calls; XrpcError if they may not."""
 
     async def serve(self, request: Request) -> Response:
         """Answer one request."""
         headers: dict[str, str] = {}
-        if request.headers.get("authorization", "").startswith("DPoP "):
-            headers["dpop-nonce"] = self._sandbox.oauth.proofs.nonce()
         try:
-            call = Call(self._sandbox, request.path_params["nsid"], request.query_params, {}, headers=headers)
-            method = self._method(call.nsid, request)
-            self._check_proxy(call.nsid, request)
+            nsid = request.path_params["nsid"]
+            method = self._method(nsid, request)
+            call = self._new_call(nsid, request)
+            headers = call.headers
             call.body = await _body(request)
-            self._authenticate(call, method, request)
+            await self._authenticate(call, method, request)
             answer = method.answer(call)
         except XrpcError as error:
             body = {"error": error.name, "message": error.message}
             return _json(body, error.status, headers | error.headers)
         return Response(headers=headers) if answer is None else _json(answer, 200, headers)
 
-    def _method(self, nsid: str, request: Request) -> Method:
+    def _method(self, nsid: str, request: Request) -> Method[C]:
         method = self._methods.get(nsid)
         if method is None:
             raise XrpcError("MethodNotImplemented", "Method Not Implemented", status=501)
@@ -108,6 +126,21 @@ class Xrpc:
             fault = f"Incorrect HTTP method ({request.method}) expected {method.verb}"
             raise XrpcError("InvalidRequest", fault, status=405)
         return method
+
+
+class PdsXrpc(Xrpc[PdsCall]):
+    """What a PDS answers, itself or in the name of the AppView and the chat service."""
+
+    def __init__(self, sandbox: "BlueskySandbox", methods: Mapping[str, Method[PdsCall]]) -> None:
+        super().__init__(methods)
+        self._sandbox = sandbox
+
+    def _new_call(self, nsid: str, request: Request) -> PdsCall:
+        self._check_proxy(nsid, request)
+        call = PdsCall(nsid, request.query_params, {}, sandbox=self._sandbox)
+        if request.headers.get("authorization", "").startswith("DPoP "):
+            call.headers["dpop-nonce"] = self._sandbox.oauth.proofs.nonce()
+        return call
 
     def _check_proxy(self, nsid: str, request: Request) -> None:
         """Let chat requests through only if they name the chat service, as a PDS does."""
@@ -119,7 +152,7 @@ class Xrpc:
         if proxy != f"{self._sandbox.chat_did}#bsky_chat":
             raise XrpcError("InvalidRequest", f"could not resolve proxy did {proxy}")
 
-    def _authenticate(self, call: Call, method: Method, request: Request) -> None:
+    async def _authenticate(self, call: PdsCall, method: Method[PdsCall], request: Request) -> None:
         kind, _, call.token = request.headers.get("authorization", "").partition(" ")
         if method.auth == "refresh":
             return
@@ -132,7 +165,7 @@ class Xrpc:
         if call.nsid.startswith("chat.bsky.") and not call.chat:
             raise XrpcError("InvalidToken", "Bad token method")
 
-    def _authenticate_oauth(self, call: Call, request: Request) -> None:
+    def _authenticate_oauth(self, call: PdsCall, request: Request) -> None:
         server = self._sandbox.oauth
         try:
             key = server.proofs.check(request.headers.get("dpop"), request.method, own_url(request), call.token)

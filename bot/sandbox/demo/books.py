@@ -21,7 +21,9 @@ from storage.records import NetworkName
 _ADDRESSED: Final = re.compile(r"^(?:@[\w.-]+(?:@[\w.:-]+)?\s+)+")
 _ENTRY: Final = re.compile(r"\s*\d+\. ")
 # How the bot calls somebody: by their handle on Bluesky, or by the address of their page.
-_NAMED: Final = re.compile(r"@([a-z0-9]+)\.bsky\.social|bsky\.app/profile/([a-z0-9]+)\.|https://[^/\s]+/@(\w+)")
+_NAMED: Final = re.compile(
+    r"@([a-z0-9]+)\.(?:bsky\.social|test)\b|bsky\.app/profile/([a-z0-9]+)\.|https://[^/\s]+/@(\w+)"
+)
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """Seed a community: people with an old X account, whom they followed there, and where they live now."""
 
+import itertools
 import random
 import unicodedata
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from storage.records import NetworkName
 _OUTSIDE: Final = (120, 380)
 _OUTSIDERS: Final = 20_000
 _CIRCLE: Final = 16
+# The longest name that a PDS gives out below its own domain (PDS, normalizeAndValidateHandle).
+_SLUG_ROOM: Final = 18
 # A real archive must name at least so many people: the leading ones are taken out of its list.
 FEWEST: Final = 12
 # How likely somebody follows another of the same circle, and how many of the others they follow.
@@ -143,9 +146,12 @@ def _x_id(chance: random.Random) -> int:
 def _resident(
     name: str, circle: str, language: str, homes: tuple[NetworkName, ...], x_id: int, handles: set[str]
 ) -> Resident:
-    slug = _slug(name)
-    while slug in handles:
-        slug = f"{slug}{len(handles) % 10}"
+    plain = _slug(name)
+    slug = plain[:_SLUG_ROOM]
+    for number in itertools.count(2):
+        if slug not in handles:
+            break
+        slug = f"{plain[: _SLUG_ROOM - len(str(number))]}{number}"
     handles.add(slug)
     x_handle = slug[:11] + "_old"
     while x_handle in handles:

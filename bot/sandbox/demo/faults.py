@@ -11,24 +11,24 @@ def x_is_down(play: Play) -> None:
     play.screen.note("X answers the next look-up with an error")
 
 
-def cut_follows(play: Play) -> None:
+async def cut_follows(play: Play) -> None:
     """Cut the connection after follows were made, so that the bot cannot know whether they were."""
-    play.stage.bluesky.faults.plan(Fault("com.atproto.repo.applyWrites", kind="cut", after=True))
+    await play.stage.bluesky.plan(Fault("com.atproto.repo.applyWrites", kind="cut", after=True))
     play.stage.mastodon.faults.plan(Fault("/follow", kind="cut", after=True, method="POST"))
     play.screen.note("both networks cut a connection after a follow was made, before they say so")
 
 
-def cut_messages(play: Play) -> None:
+async def cut_messages(play: Play) -> None:
     """Cut the connection after a message was sent, on either network."""
-    play.stage.bluesky.faults.plan(Fault("chat.bsky.convo.sendMessage", kind="cut", after=True))
+    await play.stage.bluesky.plan(Fault("chat.bsky.convo.sendMessage", kind="cut", after=True))
     play.stage.mastodon.faults.plan(Fault("/api/v1/statuses", kind="cut", after=True, method="POST"))
     play.screen.note("both networks cut a connection after a message was sent, before they say so")
 
 
-def stumble(play: Play) -> None:
+async def stumble(play: Play) -> None:
     """Have both networks fail at being listened to, and Mastodon ask for patience."""
-    play.stage.bluesky.faults.plan(Fault("chat.bsky.convo.getLog", status=500))
-    play.stage.bluesky.faults.plan(Fault("app.bsky.notification.listNotifications", kind="malformed"))
+    await play.stage.bluesky.plan(Fault("chat.bsky.convo.getLog", status=500))
+    await play.stage.bluesky.plan(Fault("app.bsky.notification.listNotifications", kind="malformed"))
     play.stage.mastodon.faults.plan(
         Fault(
             "/api/v1/statuses", status=429, headers={"retry-after": "1"}, method="POST", body=b'{"error":"Throttled"}'

@@ -4,18 +4,19 @@ Nobody sends a message twice because no answer came: what the bot loses stays lo
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from bot.sandbox.bluesky.people import BlueskyPerson
+from bot.sandbox.bluesky.sky import Hands
 from bot.sandbox.demo.community import Resident
 from bot.sandbox.demo.phrases import Phrase
 from bot.sandbox.journal import Effect, WatchedJournal
 from bot.sandbox.mastodon.people import MastodonPerson
 from storage.records import NetworkName
 
-Person = BlueskyPerson | MastodonPerson
+Person = Hands | MastodonPerson
 
 
 class StepFailed(Exception):
@@ -84,18 +85,17 @@ class Line:
         self._news.set()
         self._news = asyncio.Event()
 
-    def send(self, text: str, *phrases: Phrase, public: bool = False, also: tuple[Phrase, ...] = ()) -> Asked:
+    async def send(self, text: str, *phrases: Phrase, public: bool = False, also: tuple[Phrase, ...] = ()) -> Asked:
         """Write to the bot, by DM or by a public mention, expecting one of these answers."""
-        mark = len(self.received)
-        before = len(self.journal.effects)
-        uri = self._publish(text) if public else self._dm(text)
-        asked = Asked(text, self.journal.effects[before].at, uri, public, mark, phrases, also)
+        mark, at = len(self.received), time.time()
+        uri = await (self._publish(text) if public else self._dm(text))
+        asked = Asked(text, at, uri, public, mark, phrases, also)
         self.asked.append(asked)
         return asked
 
     async def ask(self, text: str, *phrases: Phrase, public: bool = False, also: tuple[Phrase, ...] = ()) -> Said:
         """Write to the bot, and wait for one of these answers; StepFailed when none comes."""
-        asked = self.send(text, *phrases, public=public, also=also)
+        asked = await self.send(text, *phrases, public=public, also=also)
         return await self.answer(asked)
 
     async def answer(self, asked: Asked) -> Said:
@@ -131,19 +131,19 @@ class Line:
         """Return all that the bot said since a mark, one message after the other."""
         return "\n\n".join(effect.text for effect in self.received[mark:])
 
-    def _publish(self, text: str) -> str:
-        if isinstance(self.person, BlueskyPerson) and isinstance(self.bot, BlueskyPerson):
-            return self.person.post(f"@{self.bot.handle} {text}", mention=[self.bot], langs=[self.resident.language])
+    async def _publish(self, text: str) -> str:
         if isinstance(self.person, MastodonPerson) and isinstance(self.bot, MastodonPerson):
             return self.person.post(f"@{self.bot.acct} {text}", language=self.resident.language)
-        raise TypeError("An account talks to the bot's account on its own network.")
+        if isinstance(self.person, MastodonPerson) or isinstance(self.bot, MastodonPerson):
+            raise TypeError("An account talks to the bot's account on its own network.")
+        return await self.person.post(f"@{self.bot.handle} {text}", langs=[self.resident.language])
 
-    def _dm(self, text: str) -> str:
-        if isinstance(self.person, BlueskyPerson) and isinstance(self.bot, BlueskyPerson):
-            return self.person.dm(self.bot, text)
+    async def _dm(self, text: str) -> str:
         if isinstance(self.person, MastodonPerson) and isinstance(self.bot, MastodonPerson):
             return self.person.dm(self.bot, text)
-        raise TypeError("An account talks to the bot's account on its own network.")
+        if isinstance(self.person, MastodonPerson) or isinstance(self.bot, MastodonPerson):
+            raise TypeError("An account talks to the bot's account on its own network.")
+        return await self.person.dm(self.bot.did, text)
 
 
 class Wire:

@@ -11,7 +11,6 @@ from typing import Final, TypeVar
 import httpx
 
 from bot.sandbox.archive import following_js, write_archive
-from bot.sandbox.bluesky.people import BlueskyPerson
 from bot.sandbox.demo import said
 from bot.sandbox.demo.browser import Browser, PageProblem, find_form, text_of
 from bot.sandbox.demo.community import Resident
@@ -135,11 +134,7 @@ class Moves:
             return str(answer.headers["location"])
 
         consent_page = await _pressing(begin)
-        person = line.person
-        if isinstance(person, BlueskyPerson):
-            back = await person.approve(consent_page)
-        else:
-            back = await person.approve(consent_page)
+        back = await line.person.approve(consent_page)
         answer = await _pressing(lambda: browser.get(back))
         if answer.status_code != 303:
             raise PageProblem(f"{answer.status_code}: {text_of(answer.text)}")

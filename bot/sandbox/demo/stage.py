@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -11,10 +12,10 @@ from typing import Final, TypeVar
 import httpx
 
 from bot.sandbox.bluesky import BlueskySandbox
-from bot.sandbox.bluesky.people import BlueskyPerson
+from bot.sandbox.bluesky.sky import Hands, Sky, StandInSky
 from bot.sandbox.demo.browser import new_client
 from bot.sandbox.demo.community import Resident
-from bot.sandbox.demo.lines import Line, Listener, Wire
+from bot.sandbox.demo.lines import Line, Listener, Person, Wire
 from bot.sandbox.demo.process import BotProcess
 from bot.sandbox.journal import WatchedJournal
 from bot.sandbox.mastodon import MastodonSandbox
@@ -25,7 +26,7 @@ from storage.records import NetworkName
 
 T = TypeVar("T")
 
-BOT_HANDLE: Final = "reflock.bsky.social"
+BOT_NAME: Final = "reflock"
 _BOT_PASSWORD: Final = "demo-demo-demo-demo"  # noqa: S105  # opens an account that lives as long as the demo
 
 _CONFIG: Final = """\
@@ -38,8 +39,8 @@ url = "{database_url}"
 [bluesky]
 handle = "{handle}"
 service_url = "{bluesky}"
-plc_url = "{bluesky}"
-poll_seconds = 0.1
+plc_url = "{plc}"
+poll_seconds = {poll_seconds}
 
 [mastodon]
 base_url = "{mastodon}"
@@ -81,10 +82,10 @@ class Stage:
     """Everything the story stands on. `started_at` is epoch seconds; `lines` are by resident and network."""
 
     folder: Path
-    bluesky: BlueskySandbox
+    bluesky: Sky
     mastodon: MastodonSandbox
     x: XSandbox
-    bots: dict[NetworkName, BlueskyPerson | MastodonPerson]
+    bots: dict[NetworkName, Person]
     wire: Wire
     bot: BotProcess
     public_url: str
@@ -94,14 +95,14 @@ class Stage:
     lines: dict[tuple[Resident, NetworkName], Line] = field(default_factory=dict)
     x_accounts: dict[int, XAccount] = field(default_factory=dict)
 
-    def enter(self, resident: Resident, *, lead: bool = False) -> None:
+    async def enter(self, resident: Resident, *, lead: bool = False) -> None:
         """Give somebody their accounts: on X, and wherever they live now."""
         if resident.x_id not in self.x_accounts:
             self.x_accounts[resident.x_id] = self.x.create_account(resident.x_handle, resident.x_id)
         for network in resident.homes:
-            person: BlueskyPerson | MastodonPerson
+            person: Person
             if network is NetworkName.BLUESKY:
-                person = self.bluesky.create_account(f"{resident.slug}.bsky.social")
+                person = await self.bluesky.open_account(resident.slug)
             else:
                 person = self.mastodon.create_account(resident.slug[:30])
             line = Line(resident, network, person, self.bots[network], self.journal(network), self.patience, lead)
@@ -112,10 +113,10 @@ class Stage:
         """Return somebody's conversation on a network, or on the first where they live."""
         return self.lines[resident, network or resident.homes[0]]
 
-    def bluesky_person(self, resident: Resident) -> BlueskyPerson:
+    def bluesky_person(self, resident: Resident) -> Hands:
         """Return somebody's account on Bluesky."""
         person = self.lines[resident, NetworkName.BLUESKY].person
-        assert isinstance(person, BlueskyPerson)  # noqa: S101  # lines are made so
+        assert not isinstance(person, MastodonPerson)  # noqa: S101  # lines are made so
         return person
 
     def mastodon_person(self, resident: Resident) -> MastodonPerson:
@@ -126,7 +127,7 @@ class Stage:
 
     def journal(self, network: NetworkName) -> WatchedJournal:
         """Return what a network received."""
-        return self.bluesky.journal if network is NetworkName.BLUESKY else self.mastodon.journal
+        return self.bluesky.world.journal if network is NetworkName.BLUESKY else self.mastodon.journal
 
     def addresses(self) -> dict[str, str]:
         """Return where everything is to be found."""
@@ -164,50 +165,57 @@ async def open_stage(
     folder: Path,
     listener: Listener,
     *,
+    bluesky: AbstractAsyncContextManager[Sky] | None = None,
     database_url: str | None,
     patience: float,
     started_at: float,
     notice_delay: float = 1.0,
 ) -> AsyncIterator[Stage]:
-    """Open the networks, write the configuration and start the bot."""
+    """Open the networks, write the configuration and start the bot; `bluesky` takes the place of the stand-in."""
     async with contextlib.AsyncExitStack() as stack:
-        bluesky = await stack.enter_async_context(BlueskySandbox(rate_limits=False))
+        sky = await stack.enter_async_context(bluesky or open_stand_in())
         mastodon = await stack.enter_async_context(MastodonSandbox(rate_limits=False))
         x = await stack.enter_async_context(XSandbox())
-        on_bluesky = bluesky.create_account(BOT_HANDLE, password=_BOT_PASSWORD, bot=True)
+        on_bluesky = await sky.open_account(BOT_NAME, password=_BOT_PASSWORD)
         on_mastodon = mastodon.create_account("reflock", bot=True)
         # So the bot sets them itself when it starts; here people write to it while it does.
-        on_bluesky.allow_incoming = "all"
+        await on_bluesky.allow_incoming("all")
         on_mastodon.allow_private_mentions(allowed=True)
         port = _free_port()
         public_url = f"http://127.0.0.1:{port}"
-        hosts = [server.url.removeprefix("http://") for server in (bluesky, mastodon)]
+        hosts = {url.removeprefix("http://") for url in (sky.url, sky.plc_url, mastodon.url)}
         config = _CONFIG.format(
             database_url=database_url or f"sqlite:///{folder / 'reflock.sqlite3'}",
-            handle=BOT_HANDLE,
-            bluesky=bluesky.url,
+            handle=on_bluesky.handle,
+            bluesky=sky.url,
+            plc=sky.plc_url,
+            poll_seconds=sky.poll_seconds,
             mastodon=mastodon.url,
             x=x.url,
             public_url=public_url,
             port=port,
             notice_delay=notice_delay,
-            private=", ".join(f'"{host}"' for host in hosts),
+            private=", ".join(f'"{host}"' for host in sorted(hosts)),
         )
         (folder / "config.toml").write_text(config, encoding="utf-8")
         _write_secrets(folder / ".env", on_mastodon.token)
-        bots: dict[NetworkName, BlueskyPerson | MastodonPerson] = {
-            NetworkName.BLUESKY: on_bluesky,
-            NetworkName.MASTODON: on_mastodon,
-        }
+        bots: dict[NetworkName, Person] = {NetworkName.BLUESKY: on_bluesky, NetworkName.MASTODON: on_mastodon}
         http = await stack.enter_async_context(new_client())
         wire = Wire({person.actor: network for network, person in bots.items()}, listener)
-        for journal in (bluesky.journal, mastodon.journal):
+        for journal in (sky.world.journal, mastodon.journal):
             carrying = asyncio.create_task(wire.carry(journal))
             stack.callback(carrying.cancel)
         bot = BotProcess(folder)
         await bot.start()
         stack.push_async_callback(bot.stop)
-        yield Stage(folder, bluesky, mastodon, x, bots, wire, bot, public_url, http, patience, started_at)
+        yield Stage(folder, sky, mastodon, x, bots, wire, bot, public_url, http, patience, started_at)
+
+
+@contextlib.asynccontextmanager
+async def open_stand_in() -> AsyncIterator[Sky]:
+    """Open the stand-in of Bluesky, with handles as most people have them there."""
+    async with BlueskySandbox(rate_limits=False) as sandbox:
+        yield StandInSky(sandbox, domain="bsky.social")
 
 
 def _write_secrets(path: Path, mastodon_token: str) -> None:

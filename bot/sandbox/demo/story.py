@@ -45,7 +45,7 @@ async def play_story(
     community = seed_community(people, seed, LEADS, real, STAR)
     befriend_leads(community)
     for resident in community.everybody:
-        stage.enter(resident, lead=resident in community.leads.values())
+        await stage.enter(resident, lead=resident in community.leads.values())
     play = Play(stage, community, Moves(stage, Diary()), screen)
     _arrange(play)
     crowd = Crowd(play, seed)

@@ -34,11 +34,11 @@ class Cast:
         self._here: set[Resident] = set()
         self._players: set[Resident] = set()
 
-    def take_part(self, name: str, homes: tuple[NetworkName, ...], language: str) -> Resident:
+    async def take_part(self, name: str, homes: tuple[NetworkName, ...], language: str) -> Resident:
         """Give somebody at the page their accounts, and an old X account that followed people of the community."""
-        player = self._join(name, homes, language)
+        player = await self._join(name, homes, language)
         self._players.add(player)
-        here, to_come = self._known(homes), self._absent(homes)
+        here, to_come = self._known(homes), await self._absent(homes)
         player.friends = [*here, *to_come]
         outside = [self._chance.randint(*_SNOWFLAKES) for _ in range(_OUTSIDE)]
         player.follows = [*(friend.x_id for friend in player.friends), *outside]
@@ -63,7 +63,7 @@ class Cast:
         here = [each for each in self._neighbours(homes) if self.is_here(each)]
         return self._chance.sample(here, min(_HERE, len(here)))
 
-    def _absent(self, homes: tuple[NetworkName, ...]) -> list[Resident]:
+    async def _absent(self, homes: tuple[NetworkName, ...]) -> list[Resident]:
         """Return people who have not written to the bot yet; where the community has too few, more are made."""
         absent = [
             each
@@ -74,7 +74,7 @@ class Cast:
         choices: list[tuple[NetworkName, ...]] = [*((home,) for home in homes), homes]
         for _ in range(_TO_COME - len(found)):
             name = f"{self._chance.choice(FIRST)} {self._chance.choice(LAST)}"
-            found.append(self._join(name, self._chance.choice(choices), "en"))
+            found.append(await self._join(name, self._chance.choice(choices), "en"))
         return found
 
     def _neighbours(self, homes: Iterable[NetworkName]) -> list[Resident]:
@@ -82,11 +82,11 @@ class Cast:
         everybody = dict.fromkeys(resident for resident, _ in self._stage.lines)
         return [each for each in everybody if not set(homes).isdisjoint(each.homes)]
 
-    def _join(self, name: str, homes: tuple[NetworkName, ...], language: str) -> Resident:
+    async def _join(self, name: str, homes: tuple[NetworkName, ...], language: str) -> Resident:
         slug, x_handle = self._free_names(name)
         x_id = self._chance.randint(*_SNOWFLAKES)
         resident = Resident(name, slug, "", language, homes, x_handle, x_id)
-        self._stage.enter(resident)
+        await self._stage.enter(resident)
         return resident
 
     def _free_names(self, name: str) -> tuple[str, str]:

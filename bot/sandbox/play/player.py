@@ -47,10 +47,10 @@ class Player:
         """Return the conversations with the bot."""
         return [feed.line for feed in self.feeds.values()]
 
-    def say(self, network: NetworkName, words: str, *, public: bool) -> None:
+    async def say(self, network: NetworkName, words: str, *, public: bool) -> None:
         """Write to the bot; what the network refuses becomes the problem."""
         try:
-            self.line(network).send(words, public=public)
+            await self.line(network).send(words, public=public)
             self.problem = ""
         except (ValueError, DmRefused, ApiError) as refusal:
             self.problem = self.texts.text("The network did not take that: {problem}", problem=refusal)

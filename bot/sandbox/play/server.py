@@ -20,12 +20,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bot.sandbox.bluesky.sky import StandInHands
 from bot.sandbox.consent_page import SESSION_COOKIE
 from bot.sandbox.demo.community import Resident
 from bot.sandbox.demo.diary import Diary
-from bot.sandbox.demo.lines import StepFailed
+from bot.sandbox.demo.lines import Person, StepFailed
 from bot.sandbox.demo.moves import Moves
 from bot.sandbox.demo.stage import Stage
+from bot.sandbox.mastodon.people import MastodonPerson
 from bot.sandbox.play.bell import Bell
 from bot.sandbox.play.cast import Cast
 from bot.sandbox.play.pages import HERE, MOST_WRITTEN, Pages
@@ -48,7 +50,7 @@ _HEADERS: Final = {
 _NAMELESS: Final = N_("Write a name, and choose at least one network.")
 _NOT_ARRIVED: Final = N_("{name} did not get through: {problem}")
 
-Act = Callable[[Player, dict[str, list[str]]], None]
+Act = Callable[[Player, dict[str, list[str]]], Coroutine[None, None, None]]
 
 
 class PlayServer:
@@ -129,10 +131,10 @@ class PlayServer:
         if not name or not homes:
             return self._answer_at_the_door(request, session, _NAMELESS, 422)
         texts = self._texts(request)
-        resident = self._cast.take_part(name, homes, texts.language)
+        resident = await self._cast.take_part(name, homes, texts.language)
         player = self._players[session] = enter(self._stage, resident, texts)
         for line in player.lines:
-            line.person.sign_in(session)
+            _sign_in(line.person, session)
         return RedirectResponse("/play", 303)
 
     async def _play(self, request: Request) -> Response:
@@ -166,22 +168,22 @@ class PlayServer:
                 texts = self._texts(request)
                 words = texts.text(N_("This browser plays nobody any more. Open the first page, and choose a name."))
                 return Response(words, 403, media_type="text/plain")
-            act(player, form)
+            await act(player, form)
             self._bell.ring()
             return RedirectResponse("/play", 303)
 
         return do
 
-    def _say(self, player: Player, form: dict[str, list[str]]) -> None:
+    async def _say(self, player: Player, form: dict[str, list[str]]) -> None:
         network = next((each for each in player.feeds if each.value == _first(form, "network")), None)
         words = _first(form, "words").strip()
         if network is not None and words:
-            player.say(network, words[: MOST_WRITTEN[network]], public="public" in form)
+            await player.say(network, words[: MOST_WRITTEN[network]], public="public" in form)
 
-    def _farewell(self, player: Player, _form: dict[str, list[str]]) -> None:
+    async def _farewell(self, player: Player, _form: dict[str, list[str]]) -> None:
         player.post_farewell()
 
-    def _arrive(self, player: Player, _form: dict[str, list[str]]) -> None:
+    async def _arrive(self, player: Player, _form: dict[str, list[str]]) -> None:
         newcomer = self._cast.next_to_come(player.resident, player.coming)
         if newcomer is not None:
             player.coming.append(newcomer)
@@ -243,6 +245,14 @@ class PlayServer:
 
     def _proof(self, session: str) -> str:
         return hmac.new(self._key, session.encode(), sha256).hexdigest()
+
+
+def _sign_in(person: Person, session: str) -> None:
+    """Be signed in with this browser at the consent page of the stand-in where somebody lives."""
+    if isinstance(person, StandInHands):
+        person.person.sign_in(session)
+    elif isinstance(person, MastodonPerson):
+        person.sign_in(session)
 
 
 def _first(form: Mapping[str, list[str]], name: str) -> str:

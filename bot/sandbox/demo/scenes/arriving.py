@@ -6,6 +6,7 @@ from bot.sandbox.demo import said
 from bot.sandbox.demo.community import Resident
 from bot.sandbox.demo.faults import cut_messages, stumble
 from bot.sandbox.demo.lines import Line
+from bot.sandbox.demo.phrases import number
 from bot.sandbox.demo.play import Play
 from storage.records import NetworkName
 
@@ -20,9 +21,9 @@ async def newcomer(play: Play) -> None:
     iris, stage = play.lead("Iris"), play.stage
     here, there = play.line("Iris"), play.line("Iris", NetworkName.MASTODON)
     camille, amir, noor = play.line("Camille"), play.line("Amir"), play.line("Noor")
-    cut_messages(play)
+    await cut_messages(play)
     await play.moves.join(here, there)
-    stumble(play)
+    await stumble(play)
     proved = await play.moves.prove(here)
     await play.until(lambda: was_told(camille, iris), "Camille, who waited on Bluesky, is told that Iris has arrived")
     await play.until(lambda: was_told(amir, iris), "Amir, who waited on Mastodon, is told too")
@@ -50,11 +51,13 @@ async def questions(play: Play) -> None:
 
 async def undo(play: Play) -> None:
     """Camille takes her batch of follows back."""
-    camille, stage = play.line("Camille"), play.stage
-    before = set(camille.person.follows)
-    play.true(before, f"Camille follows {len(before)} people by now")
-    unfollows = len(stage.bluesky.journal.of("unfollow", by=camille.actor))
+    camille, journal = play.line("Camille"), play.stage.journal(NetworkName.BLUESKY)
+    play.true(camille.person.follows, f"Camille follows {len(camille.person.follows)} people by now")
+    before = len(journal.of("unfollow", by=camille.actor))
     await camille.ask("undo", said.UNDO_ASKED)
-    await asyncio.gather(camille.ask("oui", said.UNDOING), camille.hears(said.UNDONE))
-    gone = len(stage.bluesky.journal.of("unfollow", by=camille.actor)) - unfollows
-    play.true(gone and len(camille.person.follows) < len(before), f"{gone} follows are taken back on Bluesky")
+    _, undone = await asyncio.gather(camille.ask("oui", said.UNDOING), camille.hears(said.UNDONE))
+    gone = number(undone.fields["n"])
+    await play.until(
+        lambda: len(journal.of("unfollow", by=camille.actor)) == before + gone > before,
+        f"{gone} follows are taken back on Bluesky",
+    )

@@ -12,7 +12,7 @@ async def revoked(play: Play) -> None:
     paul, diary = play.line("Paul"), play.moves.diary
     offered = await paul.ask("connect", said.CONNECT_HERE)
     await play.moves.consent(paul, offered.text)
-    paul.person.withdraw_consents()
+    await play.stage.bluesky_person(paul.resident).withdraw_consents()
     await play.moves.follow_all(paul)
     await paul.hears(said.GRANT_LOST)
     play.true(not paul.person.follows, "Paul is told that his consent has ended, and how to give it anew")

@@ -18,7 +18,7 @@ async def mention(play: Play) -> None:
     await camille.ask("bonjour !", said.SHORT, public=True)
     answer = camille.received[0]
     play.true(answer.kind == "post" and answer.reply_to == camille.asked[0].uri, "Camille was answered in her thread")
-    asked = amir.send("guide", said.GUIDE, public=True)
+    asked = await amir.send("guide", said.GUIDE, public=True)
     await amir.answer(asked)
     await amir.hears(said.SENT_BY_DM, since=asked.mark)
     private = [effect.kind for effect in amir.received if said.GUIDE.find(effect.text) is not None]
@@ -72,7 +72,7 @@ async def reconnection(play: Play) -> None:
     stage, diary = play.stage, play.moves.diary
     camille, amir = play.line("Camille"), play.line("Amir")
     ludo, boris = stage.mastodon_person(play.lead("Ludo")), stage.mastodon_person(play.lead("Boris"))
-    cut_follows(play)
+    await cut_follows(play)
     await asyncio.gather(play.moves.follow_all(camille), play.moves.follow_all(amir))
     await play.until(lambda: stage.is_followed(camille, play.lead("Noor")), "Camille follows Noor again, on Bluesky")
     sent = len(camille.asked) - play.moves.begun_anew[camille]

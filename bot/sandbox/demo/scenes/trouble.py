@@ -30,10 +30,10 @@ async def closed_door(play: Play) -> None:
     """Greta takes no DMs: her thread says what to do; she does it, and goes on."""
     greta = play.line("Greta")
     person = play.stage.bluesky_person(greta.resident)
-    person.allow_incoming = "none"
+    await person.allow_incoming("none")
     await greta.ask(f"claim {greta.resident.x_handle}", said.DM_CLOSED, public=True)
     play.true([effect.kind for effect in greta.received] == ["post"], "Greta reads the remedy in her thread")
-    person.allow_incoming = "all"
+    await person.allow_incoming("all")
     await greta.ask("start", said.HELLO_AGAIN)
     proved = await play.moves.prove(greta)
     await play.moves.hand_over(greta, proved.text)
