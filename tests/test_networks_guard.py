@@ -256,6 +256,25 @@ async def test_a_silent_a_broken_and_an_absent_server_are_unreachable(server: Lo
             (await guard.request("GET", f"{server.url}/echo")).json()
 
 
+async def test_a_kept_connection_that_was_dropped_without_a_word_is_no_failure() -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")  # the next request is not answered
+        writer.close()
+
+    host = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+    name = f"127.0.0.1:{host.sockets[0].getsockname()[1]}"
+    async with host, GuardedClient(allow_private=frozenset({name})) as guard:
+        for _ in range(3):
+            assert (await guard.request("GET", f"http://{name}/")).content == b"hi"
+        with pytest.raises(Unreachable):
+            await guard.request("POST", f"http://{name}/")
+
+
 async def test_a_server_may_say_when_to_come_back(guard: GuardedClient, server: LoopbackServer, faults: Faults) -> None:
     faults.plan(Fault("/echo", status=429, headers={"retry-after": "30"}))
     faults.plan(Fault("/echo", status=429, headers={"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}))

@@ -15,6 +15,7 @@ from bot.networks.oauth_mastodon import MastodonOauth
 from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonPerson, MastodonSandbox
 from bot.sandbox.mastodon.limits import STATUSES, Rule
+from bot.sandbox.mastodon.quirks import HOLLO
 from tests.conftest import OwnClock
 
 Start = Callable[..., Awaitable[MastodonNetwork]]
@@ -199,6 +200,26 @@ async def test_nothing_is_lost_while_the_bot_is_down_and_nothing_is_heard_twice(
     assert (await again.hear(batch.cursor)).messages == []
 
 
+async def test_what_is_shown_later_than_its_number_says_is_heard_all_the_same(
+    bot: MastodonNetwork, cursor: str, alice: MastodonPerson, flock: MastodonPerson, clock: OwnClock
+) -> None:
+    alice.post("@flock slow")
+    alice.post("@flock quick")
+    notifications = flock.account.notifications
+    slow = notifications.pop(-2)  # numbered, and not yet committed
+    batch = await bot.hear(cursor)
+    assert [message.text for message in batch.messages] == ["@flock quick"]
+    clock.pass_seconds(30)
+    notifications.insert(-1, slow)
+    later = await bot.hear(batch.cursor)
+    assert [message.text for message in later.messages] == ["@flock slow"]
+    for _ in range(3):
+        clock.pass_seconds(60)
+        later = await bot.hear(later.cursor)
+        assert later.messages == []
+    assert json.loads(later.cursor) == {"notified": str(notifications[-1].id), "recent": {}}
+
+
 async def test_a_new_bot_begins_with_what_nobody_has_answered(
     start: Start, alice: MastodonPerson, flock: MastodonPerson, town: MastodonSandbox, clock: OwnClock
 ) -> None:
@@ -214,6 +235,29 @@ async def test_a_new_bot_begins_with_what_nobody_has_answered(
     batch = await bot.hear(None)
     assert [message.text for message in batch.messages] == ["@flock waiting", "@flock waiting too"]
     assert (await bot.hear(batch.cursor)).messages == []
+
+
+async def test_a_new_bot_looks_once_at_a_server_that_gives_the_first_page_whatever_it_is_asked(clock: OwnClock) -> None:
+    async with (
+        MastodonSandbox(now=lambda: clock() / 1000, quirks=HOLLO) as there,
+        GuardedClient(allow_private=frozenset({there.domain})) as guard,
+    ):
+        flock, alice = there.create_account("flock"), there.create_account("alice")
+        for number in range(50):
+            alice.post(f"@flock {number}")
+        oauth = MastodonOauth(guard, public_url=None, clock=lambda: clock() / 1000)
+        bot = MastodonNetwork(
+            base_url=there.url,
+            access_token=flock.token,
+            guard=guard,
+            oauth=oauth,
+            clock=clock,
+            poll_seconds=1,
+            streaming=False,
+        )
+        await bot.start()
+        assert len((await bot.hear(None)).messages) == 50
+        await bot.close()
 
 
 async def test_a_bot_that_nobody_has_written_to_keeps_looking(
@@ -325,6 +369,17 @@ async def test_a_direct_message_reaches_one_person_only(
     ]
     assert bob.received_dms(filtered=True) == []
     assert bob.received_dms() == []
+
+
+async def test_what_a_server_shows_everybody_against_our_will_is_deleted_again(
+    bot: MastodonNetwork, alice: MastodonPerson, flock: MastodonPerson, town: MastodonSandbox
+) -> None:
+    shown = flock.post("for everybody")
+    answer = json.dumps({"id": shown, "visibility": "public"}).encode()
+    town.faults.plan(Fault("/api/v1/statuses", status=200, body=answer, method="POST"))
+    with pytest.raises(Refused, match="deleted again"):
+        await bot.say(dm_to(alice, "for you alone"))
+    assert flock.account.statuses == []
 
 
 async def test_an_answer_is_never_wider_than_its_question(

@@ -152,7 +152,7 @@ async def test_a_server_that_takes_its_time_to_ask_a_far_account_is_believed(
 async def test_what_was_done_before_a_limit_is_not_forgotten(
     bot: MastodonNetwork, town: MastodonSandbox, alice: MastodonPerson, grant: GrantInUse, clock: OwnClock
 ) -> None:
-    town.limits.rules[FOLLOWS] = Rule(3, 86400)
+    town.limits.rules[FOLLOWS] = Rule(4, 86400)  # of which the last is left alone
     orders = [order(friend) for friend in people(town, 5)]
     with pytest.raises(PartlyDone) as partly:
         await bot.follow(grant, orders)

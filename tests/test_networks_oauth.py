@@ -283,12 +283,12 @@ async def test_a_confidential_client_proves_itself_with_its_key(
     guard: GuardedClient, identities: IdentityResolver, bluesky: BlueskySandbox, seconds: Clock
 ) -> None:
     def client(pem: str) -> AtprotoOauth:
-        return AtprotoOauth(guard, identities, public_url="https://reflock.example/", clock=seconds, signing_key=pem)
+        return AtprotoOauth(guard, identities, public_url="https://reflock.home.arpa/", clock=seconds, signing_key=pem)
 
     ours = client(signing_key())
 
     async def fetch(url: str) -> dict[str, object]:
-        assert url == "https://reflock.example/oauth-client-metadata.json"
+        assert url == "https://reflock.home.arpa/oauth-client-metadata.json"
         return ours.client_metadata()
 
     bluesky.fetch_client_metadata = fetch
@@ -306,12 +306,12 @@ async def test_the_clients_document_says_everything_and_no_secret(
     guard: GuardedClient, identities: IdentityResolver, seconds: Clock
 ) -> None:
     ours = AtprotoOauth(
-        guard, identities, public_url="https://reflock.example", clock=seconds, signing_key=signing_key()
+        guard, identities, public_url="https://reflock.home.arpa", clock=seconds, signing_key=signing_key()
     )
     document = ours.client_metadata()
 
-    assert document["client_id"] == "https://reflock.example/oauth-client-metadata.json"
-    assert document["redirect_uris"] == ["https://reflock.example/connect/bluesky/callback"]
+    assert document["client_id"] == "https://reflock.home.arpa/oauth-client-metadata.json"
+    assert document["redirect_uris"] == ["https://reflock.home.arpa/connect/bluesky/callback"]
     assert document["scope"] == FOLLOW_SCOPE
     assert document["dpop_bound_access_tokens"] is True
     assert [set(key) for key in document["jwks"]["keys"]] == [{"kty", "crv", "x", "y", "kid", "use", "alg"}]
@@ -332,8 +332,8 @@ def test_the_development_client_describes_itself(
 @pytest.mark.parametrize(
     ("public_url", "key", "sentence"),
     [
-        ("https://reflock.example", None, "needs the OAuth signing key"),
-        ("https://reflock.example", "garbage", "not a private key in PEM"),
+        ("https://reflock.home.arpa", None, "needs the OAuth signing key"),
+        ("https://reflock.home.arpa", "garbage", "not a private key in PEM"),
         ("http://reflock.example", None, "must be https"),
     ],
 )

@@ -490,7 +490,7 @@ async def test_a_message_has_at_most_1000_graphemes_and_10000_bytes(
 async def test_the_chat_needs_its_header_and_a_password_that_may(
     sky: BlueskySandbox, sdk: AsyncClient, flock: BlueskyPerson
 ) -> None:
-    assert await refusal(sdk.chat.bsky.convo.get_log()) == (404, "XRPCNotSupported")
+    assert await refusal(sdk.chat.bsky.convo.get_log()) == (501, "MethodNotImplemented")
     async with sdk_client(sky) as client:
         await client.login(flock.handle, flock.add_app_password(chat=False), fetch_bsky_profile=False)
         proxied = client.with_bsky_chat_proxy()

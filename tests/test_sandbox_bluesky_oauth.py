@@ -20,7 +20,7 @@ FOLLOW = "app.bsky.graph.follow"
 SCOPE = f"atproto repo:{FOLLOW}?action=create&action=delete"
 REDIRECT = "http://127.0.0.1:8898/back"
 LOOPBACK = "http://localhost?" + urlencode({"redirect_uri": REDIRECT, "scope": f"{SCOPE} rpc:*?aud=*"})
-WEB = "https://reflock.example/oauth-client-metadata.json"
+WEB = "https://reflock.home.arpa/oauth-client-metadata.json"
 
 
 class Clock:
@@ -354,7 +354,7 @@ async def test_a_confidential_client_proves_itself_with_its_key(sky: BlueskySand
     assert fetched == [WEB]
     for impostor in (Consumer(sky, WEB), Consumer(sky, WEB, Key())):
         refused = await impostor.push()
-        assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client")
 
 
 async def test_a_client_without_metadata_is_refused(sky: BlueskySandbox) -> None:

@@ -44,7 +44,7 @@ _log = structlog.get_logger()
 _PAGE: Final = 100  # the most that listNotifications gives
 _POSTS_A_CALL: Final = 25  # the most that getPosts takes
 # The AppView sorts notifications by what the writer's app took for the time, if that is earlier: one may come in below
-# others that were seen before it. So this much is read again, and what is known is left out.
+# others that were seen before it. So this much is read again, and what is known is left out. See also `edge`.
 _OVERLAP_MS: Final = 300_000
 _SEEN_AT_MOST: Final = 5_000
 # What is older than this when the bot is new is no longer waiting for an answer.
@@ -52,11 +52,12 @@ _FIRST_LOOK_MS: Final = 3 * 86_400_000
 _BOT_LABELS: Final = {"$type": "com.atproto.label.defs#selfLabels", "values": [{"val": BOT_LABEL}]}
 _PROFILE: Final = "app.bsky.actor.profile"
 _DECLARATION: Final = "chat.bsky.actor.declaration"
+EVERYBODY: Final = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class _Cursor:
-    """How far we have heard: the latest notification's time with digests of those near it, and the chat's cursor."""
+    """How far we have heard: the latest notification's time, digests of those looked at lately, and the chat's cursor."""
 
     notified: int | None = None
     seen: tuple[str, ...] = ()
@@ -71,6 +72,50 @@ class _Cursor:
 
     def write(self) -> str:
         return json.dumps({"notified": self.notified, "seen": self.seen, "chat": self.chat}, separators=(",", ":"))
+
+
+class Introduction:
+    """What the bot's account says of itself: that it is a bot, and who may begin to write to it."""
+
+    def __init__(self, line: "BlueskyClient") -> None:
+        self._line = line
+
+    async def says_bot(self) -> bool:
+        """Tell whether the profile is labelled as a bot's."""
+        return is_bot({"labels": (await self._labels()).get("values")})
+
+    async def say_bot(self) -> None:
+        """Label the profile as a bot's; all else in it stays."""
+        kept = [label for label in (await self._labels()).get("values") or [] if isinstance(label, dict)]
+        merged = {**_BOT_LABELS, "values": [*kept, *_BOT_LABELS["values"]]}
+        await self._put(_PROFILE, {**await self._record(_PROFILE), "labels": merged})
+
+    async def who_may_write(self) -> str:
+        """Return who may begin a conversation: all, following or none; following where nothing is declared."""
+        return str((await self._record(_DECLARATION)).get("allowIncoming", "following"))
+
+    async def let_everybody_write(self) -> None:
+        """Declare that everybody may begin a conversation."""
+        await self._put(_DECLARATION, {**await self._record(_DECLARATION), "allowIncoming": EVERYBODY})
+
+    async def _labels(self) -> Json:
+        labels = (await self._record(_PROFILE)).get("labels")
+        return labels if isinstance(labels, dict) else {}
+
+    async def _record(self, collection: str) -> Json:
+        query = {"repo": self._line.did, "collection": collection, "rkey": "self"}
+        try:
+            value = (await self._line.query("com.atproto.repo.getRecord", query)).get("value")
+        except Refused as refusal:
+            if "RecordNotFound" in refusal.reason or "Could not locate record" in refusal.detail:
+                return {}
+            raise
+        return value if isinstance(value, dict) else {}
+
+    async def _put(self, collection: str, value: Json) -> None:
+        record = {**value, "$type": collection}
+        body = {"repo": self._line.did, "collection": collection, "rkey": "self", "record": record}
+        await self._line.procedure("com.atproto.repo.putRecord", body)
 
 
 class BlueskyNetwork:
@@ -137,32 +182,13 @@ class BlueskyNetwork:
             self._line = self._chat = self._follows = None
 
     async def _introduce_ourselves(self, line: "BlueskyClient") -> None:
-        profile = await self._own_record(line, _PROFILE)
-        labels = profile.get("labels") or {}
-        if not is_bot({"labels": labels.get("values")}):
-            kept = [label for label in labels.get("values") or [] if isinstance(label, dict)]
-            merged = {**_BOT_LABELS, "values": [*kept, *_BOT_LABELS["values"]]}
-            await self._put_own(line, _PROFILE, {**profile, "labels": merged})
+        ourselves = Introduction(line)
+        if not await ourselves.says_bot():
+            await ourselves.say_bot()
             _log.info("labelled our profile as a bot", network=self.name)
-        declaration = await self._own_record(line, _DECLARATION)
-        if declaration.get("allowIncoming") != "all":
-            await self._put_own(line, _DECLARATION, {**declaration, "allowIncoming": "all"})
+        if await ourselves.who_may_write() != EVERYBODY:
+            await ourselves.let_everybody_write()
             _log.info("opened our direct messages to everybody", network=self.name)
-
-    async def _own_record(self, line: "BlueskyClient", collection: str) -> Json:
-        query = {"repo": line.did, "collection": collection, "rkey": "self"}
-        try:
-            value = (await line.query("com.atproto.repo.getRecord", query)).get("value")
-        except Refused as refusal:
-            if "RecordNotFound" in refusal.reason or "Could not locate record" in refusal.detail:
-                return {}
-            raise
-        return value if isinstance(value, dict) else {}
-
-    async def _put_own(self, line: "BlueskyClient", collection: str, value: Json) -> None:
-        record = {**value, "$type": collection}
-        body = {"repo": line.did, "collection": collection, "rkey": "self", "record": record}
-        await line.procedure("com.atproto.repo.putRecord", body)
 
     # Hearing.
 
@@ -197,9 +223,13 @@ class BlueskyNetwork:
         self, line: "BlueskyClient", before: _Cursor
     ) -> tuple[list[Incoming], int | None, tuple[str, ...]]:
         """Page back to what was seen before; whether something was *read* says nothing about that."""
-        floor = self._clock() - _FIRST_LOOK_MS if before.notified is None else before.notified - _OVERLAP_MS
+        oldest = self._clock() - _FIRST_LOOK_MS
+        floor = oldest if before.notified is None else before.notified - _OVERLAP_MS
         latest = before.notified if before.notified is not None else self._clock() - _OVERLAP_MS
+        # Of the first page, which is fetched in any case, all is looked at: whose writer's clock is slow stands far down.
+        edge = min(floor, oldest)
         known, near, found = set(before.seen), [], []
+        first_page: list[str] = []
         query: Json = {"limit": _PAGE, "reasons": ["mention", "reply"]}
         more = True
         while more:
@@ -211,20 +241,21 @@ class BlueskyNetwork:
                 except (KeyError, TypeError, ValueError) as error:
                     _log.warning("malformed notification skipped", network=self.name, error=repr(error))
                     continue
-                if at < floor:
-                    more = False
+                more = more and at >= floor
+                if at < edge:
                     break
                 latest = max(latest, min(at, self._clock()))  # a time to come must not hide what comes before it
                 near.append((at, digest))
                 message = self._read_post(line, item, at) if digest not in known else None
                 if message is not None:
                     found.append(message)
+            edge, first_page = floor, first_page or [digest for _, digest in near]
             more = more and bool(items) and page.get("cursor") not in (None, query.get("cursor"))
             query["cursor"] = page.get("cursor")
-        seen = tuple(dict.fromkeys(digest for at, digest in near if at >= latest - _OVERLAP_MS))[:_SEEN_AT_MOST]
+        seen = [*first_page, *(digest for at, digest in near if at >= latest - _OVERLAP_MS)]
         if before.notified is None:
             found = await self._without_answered(line, found)
-        return found[::-1], latest, seen
+        return found[::-1], latest, tuple(dict.fromkeys(seen))[:_SEEN_AT_MOST]
 
     def _read_post(self, line: "BlueskyClient", item: Json, at: int) -> Incoming | None:
         """Read one notification; nothing if it is not addressed to us, or malformed."""

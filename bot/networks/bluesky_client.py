@@ -36,6 +36,7 @@ Json = dict[str, Any]
 _log = structlog.get_logger()
 
 LOGIN: Final = "com.atproto.server.createSession"
+_WHO_AM_I: Final = "com.atproto.server.getSession"
 
 _TIMEOUT_SECONDS: Final = 15.0
 _WRITES: Final = frozenset(
@@ -97,7 +98,7 @@ class BlueskyClient:
                 _log.warning("kept session is unreadable", network="bluesky")
         if self._sdk.held is None:
             await self._guarded(LOGIN, self._sdk.sign_in)
-        await self.query("com.atproto.server.getSession")
+        await self.query(_WHO_AM_I)
 
     def _new_request(self) -> AsyncRequest:
         request = AsyncRequest(timeout=_TIMEOUT_SECONDS, event_hooks={"response": [self._listen]})
@@ -163,7 +164,8 @@ class BlueskyClient:
         if response.status_code >= 500 and name != "MethodNotImplemented":
             retry_in = self._limits.retry_in({"retry-after": response.headers.get("retry-after", "")})
             return Unavailable(f"{nsid} was answered with {response.status_code} {name}", retry_in)
-        if name in _TOKEN_ERRORS or response.status_code == 401 or nsid == LOGIN:
+        # A PDS does not know who asks it with the token of an account that it has taken down: InvalidRequest.
+        if name in _TOKEN_ERRORS or response.status_code == 401 or nsid in (LOGIN, _WHO_AM_I):
             return Refused(LOGIN_REFUSED, message or name)
         return Refused(name or str(response.status_code), message)
 
@@ -208,14 +210,15 @@ class _Sdk(AsyncClient):  # type: ignore[misc]  # the SDK ships no types
     async def _invoke(self, invoke_type: InvokeType, **kwargs: Any) -> Response:
         if kwargs.get("ignore_session_check"):
             return await super()._invoke(invoke_type, **kwargs)
-        used = self._session.access_jwt if self._session else None
+        # Known by its refresh token: an access token that is renewed within its second is the same again.
+        used = self._session.refresh_jwt if self._session else None
         try:
             return await super()._invoke(invoke_type, **kwargs)
         except (BadRequestError, UnauthorizedError) as error:
             if error.response is None or not _is_over(error.response):
                 raise
         async with self._refresh_lock:
-            if self._session is None or self._session.access_jwt == used:
+            if self._session is None or self._session.refresh_jwt == used:
                 await self._renew()
         return await super()._invoke(invoke_type, **kwargs)
 

@@ -1,6 +1,8 @@
 """Follow and cease to follow on Bluesky, with a user's own consent: look first, then write in batches."""
 
+import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from bot.networks import FollowOrder, FollowOutcome, GrantInUse
@@ -18,8 +20,14 @@ Json = dict[str, Any]
 NO_WEB_ADDRESS: Final = "Consents on Bluesky need the web address they were given under: set [web] public_url again."
 
 _WRITES_A_CALL: Final = 200  # com.atproto.repo.applyWrites
+_CREATE: Final = "com.atproto.repo.applyWrites#create"
+_DELETE: Final = "com.atproto.repo.applyWrites#delete"
+# What a PDS counts for each (https://docs.bsky.app/docs/advanced-guides/rate-limits).
+_POINTS: Final = {_CREATE: 3, _DELETE: 1}
 _RELATIONSHIPS_A_CALL: Final = 30  # app.bsky.graph.getRelationships
 _PROFILES_A_CALL: Final = 25  # app.bsky.actor.getProfiles
+_DID: Final = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]")  # https://atproto.com/specs/did
+_CLOSED_SECONDS: Final = 86_400.0
 _BLOCKS: Final = ("blocking", "blockedBy", "blockingByList", "blockedByList")
 
 
@@ -37,7 +45,7 @@ class BlueskyFollows:
 
     async def follow(self, grant: GrantInUse, orders: Sequence[FollowOrder]) -> list[FollowOutcome]:
         """Make the records that are not there yet, up to 200 in one call."""
-        return await self._in_batches(grant, orders, self._follow_batch)
+        return await self._in_batches(grant, orders, partial(self._follow_batch, set()))
 
     async def unfollow(self, grant: GrantInUse, orders: Sequence[FollowOrder]) -> list[FollowOutcome]:
         """Delete the records that `follow` made; one that is gone already is fine."""
@@ -67,24 +75,34 @@ class BlueskyFollows:
     # Following.
 
     async def _follow_batch(
-        self, consent: "_Consent", orders: Sequence[FollowOrder], outcomes: dict[str, FollowOutcome]
+        self,
+        followed: set[str],
+        consent: "_Consent",
+        orders: Sequence[FollowOrder],
+        outcomes: dict[str, FollowOutcome],
     ) -> None:
+        """Follow a batch; `followed` are those followed before in this call, of whom no index need know yet."""
         relations = await self._relations(consent.did, [order.actor for order in orders])
         for order in orders:
             if outcome := await self._so_already(consent, order, relations.get(order.actor)):
                 outcomes[order.key] = outcome
-        wanted: set[str] = set()
+        _note_followed(followed, orders, outcomes)
+        firsts: dict[str, FollowOrder] = {}
         for order in orders:
-            # Two orders about one account, from two batches: the relationships above know of neither yet.
-            if order.key not in outcomes and order.actor in wanted:
+            if order.key not in outcomes and order.actor in followed:
                 outcomes[order.key] = FollowOutcome("already")
-            wanted.add(order.actor)
-        rest = [order for order in orders if order.key not in outcomes]
-        there = await self._active([order.actor for order in rest])
-        for order in rest:
-            if order.actor not in there:
+            elif order.key not in outcomes:
+                firsts.setdefault(order.actor, order)
+        there = await self._active(list(firsts))
+        for actor, order in firsts.items():
+            if actor not in there:
                 outcomes[order.key] = FollowOutcome("refused", reason=GONE)
-        await self._create(consent, [order for order in rest if order.actor in there], outcomes)
+        await self._create(consent, [order for actor, order in firsts.items() if actor in there], outcomes)
+        _note_followed(followed, orders, outcomes)
+        for order in orders:
+            if order.key not in outcomes:  # a second order about one account
+                first = outcomes[firsts[order.actor].key]
+                outcomes[order.key] = FollowOutcome("already") if first.state == "done" else first
 
     async def _so_already(self, consent: "_Consent", order: FollowOrder, relation: Json | None) -> FollowOutcome | None:
         """Return what needs no writing any more, or must not be written."""
@@ -104,6 +122,7 @@ class BlueskyFollows:
     async def _relations(self, did: str, others: list[str]) -> dict[str, Json]:
         """Return how an account stands to others; those unknown to the network are left out."""
         found: dict[str, Json] = {}
+        others = [other for other in others if _DID.fullmatch(other)]  # one that is malformed would cost all the answer
         for start in range(0, len(others), _RELATIONSHIPS_A_CALL):
             query = {"actor": did, "others": others[start : start + _RELATIONSHIPS_A_CALL]}
             answer = await self._line.query("app.bsky.graph.getRelationships", query)
@@ -130,7 +149,7 @@ class BlueskyFollows:
         created_at = iso(self._clock())
         writes = [
             {
-                "$type": "com.atproto.repo.applyWrites#create",
+                "$type": _CREATE,
                 "collection": FOLLOW,
                 "rkey": order.key,
                 "value": {"$type": FOLLOW, "subject": order.actor, "createdAt": created_at},
@@ -176,15 +195,16 @@ class BlueskyFollows:
 
         A PDS answers that with 500, so the deletions are then made one by one, in which nothing can be missing.
         """
-        writes = [
-            {"$type": "com.atproto.repo.applyWrites#delete", "collection": FOLLOW, "rkey": rkey_of(order.uri or "")}
-            for order in orders
-        ]
+        writes = [{"$type": _DELETE, "collection": FOLLOW, "rkey": rkey_of(order.uri or "")} for order in orders]
         try:
             await consent.write(writes)
         except (_WriteRefused, _ServerFailed):
             return False
         return True
+
+
+def _note_followed(followed: set[str], orders: Sequence[FollowOrder], outcomes: dict[str, FollowOutcome]) -> None:
+    followed.update(order.actor for order in orders if order.key in outcomes and outcomes[order.key].state != "refused")
 
 
 class _WriteRefused(Refused):
@@ -242,7 +262,7 @@ class _Consent:
 
     async def write(self, writes: list[Json]) -> None:
         """Make several changes, all or none."""
-        self._limits.check(self.did)
+        self._limits.check(self.did, sum(_POINTS[write["$type"]] for write in writes))
         body = {"repo": self.did, "writes": writes}
         response = await self._ask("POST", "com.atproto.repo.applyWrites", json=body)
         self._limits.remember(self.did, response.headers)
@@ -271,6 +291,8 @@ class _Consent:
             return RateLimited("The allowance of this account is used.", self._limits.retry_in(response.headers))
         if response.status >= 500 or response.status < 400:
             return _ServerFailed(f"The user's server answered {response.status} {name}")
+        if name == "AccountDeactivated":  # by its owner, who may come back and find the consent still in force
+            return Unavailable("The account is closed for the time being.", _CLOSED_SECONDS)
         if response.status in (401, 403):
             return Refused(GRANT_LOST, message or name)
         return _WriteRefused("invalid", message or name)

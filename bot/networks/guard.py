@@ -255,7 +255,7 @@ class GuardedClient:
 
     async def _follow(self, request: httpx.Request, *, redirects: bool) -> GuardedResponse:
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._http.send(request, stream=True)
+            response = await self._send(request)
             try:
                 location = response.headers.get("location")
                 if not (redirects and response.status_code in _REDIRECTS and location):
@@ -266,6 +266,15 @@ class GuardedClient:
                 await response.aclose()
             request = self._redirected(request, location)
         raise Unreachable(f"{request.url.host} sends us on more than {_MAX_REDIRECTS} times.")
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and once more if that is harmless: some servers drop a kept connection without a word."""
+        try:
+            return await self._http.send(request, stream=True)
+        except (httpx.ReadError, httpx.RemoteProtocolError):
+            if request.method not in ("GET", "HEAD"):
+                raise
+            return await self._http.send(request, stream=True)
 
     def _redirected(self, request: httpx.Request, location: str) -> httpx.Request:
         target = request.url.join(location)

@@ -3,27 +3,28 @@
 import asyncio
 import contextlib
 import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import structlog
 
 from bot.networks import Batch, FollowOrder, FollowOutcome, GrantInUse, Incoming, Say
 from bot.networks.errors import BLOCKED, GONE, LOGIN_REFUSED, NetworkError, Refused, Unavailable, for_later
+from bot.networks.mastodon_actors import Actors
 from bot.networks.mastodon_follows import MastodonFollows
+from bot.networks.mastodon_pages import SMALLEST_PAGE, id_of, is_older
+from bot.networks.mastodon_place import Place
+from bot.networks.mastodon_said import ours_below, said_already
 from bot.networks.mastodon_statuses import (
     Ourselves,
     Thread,
     addressed,
     answer_visibility,
     domain_of,
-    epoch_ms,
     fits,
     read_mention,
-    says,
 )
 from bot.networks.oauth_mastodon import MastodonTokens
 from storage.records import NetworkName
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_PAGE: Final = 40  # the most that every version gives
+ACCEPT: Final = "accept"
 # What is older than this when the bot is new is no longer waiting for an answer.
 _FIRST_LOOK_MS: Final = 3 * 86_400_000
-_CLOCK_SLACK_MS: Final = 5_000
+_STATUSES: Final = "/api/v1/statuses"
+_MENTIONS: Final = 80  # the most that Mastodon gives; Hollo gives one page only
 _KNOWN_THREADS: Final = 10_000
-_LOOK_BACK_PAGES: Final = 10
 _MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError)
 
 
@@ -74,6 +75,7 @@ class MastodonNetwork:
         self._mouth: MastodonClient | None = None
         self._stream: NewsStream | None = None
         self._news = asyncio.Event()
+        self._actors = Actors(guard)
         # The first status of the thread a status belongs to.
         self._roots: OrderedDict[str, str] = OrderedDict()
 
@@ -89,9 +91,12 @@ class MastodonNetwork:
         await self.close()
         self._ear = MastodonClient(self._base_url, self._access_token, self._clock, name="hears")
         self._mouth = MastodonClient(self._base_url, self._access_token, self._clock, name="speaks")
-        account = await self._ear.call("credentials", lambda sdk: sdk.account_verify_credentials())
         try:
-            number, name = str(account["id"]), str(account["username"])
+            account = await self._ear.call("credentials", lambda sdk: sdk.account_verify_credentials())
+        except Refused as refusal:  # with whatever status: the one thing it can refuse here is the token
+            raise Refused(LOGIN_REFUSED, refusal.detail) from refusal
+        try:
+            number, name = str(account["id"]), str(account["username"]).partition("@")[0]
         except _MALFORMED as error:
             raise Unavailable("The server does not say who we are.") from error
         self._us = await self._learn(self._ear, number, name)
@@ -111,11 +116,12 @@ class MastodonNetwork:
     async def _learn(self, line: "MastodonClient", number: str, name: str) -> Ourselves:
         """Read the server's limits; a server that does not tell them (404, 401, 503) gets Mastodon's."""
         instance: Any = None
-        for ask in (lambda sdk: sdk.instance_v2(), lambda sdk: sdk.instance_v1()):
+        for version in ("v2", "v1"):
             with contextlib.suppress(NetworkError):
-                instance = await line.call("instance", ask)
+                instance = await line.read(f"/api/{version}/instance")
                 break
-        usual = Ourselves(number, name, domain_of(instance, self._base_url))
+        domain = await self._actors.our_domain(line, number, f"{name}@{urlsplit(self._base_url).netloc}")
+        usual = Ourselves(number, name, domain or domain_of(instance, self._base_url))
         try:
             limits = instance["configuration"]["statuses"]
             most = int(limits["max_characters"])
@@ -123,18 +129,21 @@ class MastodonNetwork:
         except _MALFORMED:
             _log.info("the server tells no limits; taking the usual ones", network=self.name)
             return usual
-        return Ourselves(number, name, usual.domain, most, link)
+        # Since 4.3 Mastodon says that it is one; it alone counts links and names short, whatever others announce.
+        counts_all = "mastodon" not in (instance.get("api_versions") or {})
+        return Ourselves(number, name, usual.domain, most, link, counts_all)
 
     async def _introduce_ourselves(self, line: "MastodonClient", account: Any) -> None:
         if not account.get("bot"):
-            await line.call("credentials", lambda sdk: sdk.account_update_credentials(bot=True))
-            _log.info("labelled our profile as a bot", network=self.name)
+            labelled = await mark_as_bot(line)
+            _log.info(
+                "labelled our profile as a bot" if labelled else "the server has no label for bots", network=self.name
+            )
         try:
-            policy = await line.call("policy", lambda sdk: sdk.notifications_policy())
-            if policy.get("for_private_mentions") != "accept":
-                await line.call("policy", lambda sdk: sdk.update_notifications_policy(for_private_mentions="accept"))
+            if await private_mentions(line) != ACCEPT:
+                await accept_private_mentions(line)
                 _log.info("opened our private mentions to everybody", network=self.name)
-        except (NetworkError, AttributeError) as error:
+        except NetworkError as error:
             if isinstance(error, Refused) and error.reason == LOGIN_REFUSED:
                 raise
             # Before Mastodon 4.3, and elsewhere, there is no such filter.
@@ -155,53 +164,75 @@ class MastodonNetwork:
     # Hearing.
 
     async def hear(self, cursor: str | None) -> Batch:
-        """Return the mentions since the cursor, page by page upwards, so that nothing between pages is lost."""
+        """Return the mentions since the cursor."""
         ear, _, us = self._running()
         self._news.clear()
-        last = json.loads(cursor)["notified"] if cursor is not None else None
-        if last is None:
+        place = Place.read(cursor)
+        if place.is_beginning:
             return await self._first_look(ear, us)
-        heard: list[Incoming] = []
-        while True:
-            page = await self._page(ear, min_id=last)
-            if not page:
-                return Batch(heard, _cursor(last))
-            for entry in reversed(page):
-                message = await self._read(ear, us, entry)
-                if message is not None:
-                    heard.append(message)
-            newest = _id(page[0])
-            if newest == last:
-                return Batch(heard, _cursor(last))
-            last = newest
+        entries = await self._newer(ear, place)
+        new = [entry for number, entry in entries.items() if number not in place.recent]
+        read = [await self._read(ear, us, entry) for entry in reversed(new)]
+        heard = [message for message in read if message is not None]
+        return Batch(heard, place.after(list(entries), self._clock()).write())
+
+    async def _newer(self, ear: "MastodonClient", place: Place) -> dict[str, Any]:
+        """Return the mentions above the settled one by their ids, newest first, page by page downwards.
+
+        Upwards it would be by `min_id`, which some servers take for `since_id`: then a gap of pages is never seen. And
+        `since_id` is not known everywhere, so the settled one is looked for.
+        """
+        entries: dict[str, Any] = {}
+        oldest: str | None = None
+        while page := await self._page(ear, since_id=place.settled, max_id=oldest):
+            known = len(entries)
+            for entry in page:
+                if id_of(entry) == place.settled:
+                    return entries
+                entries.setdefault(id_of(entry), entry)
+            if len(entries) == known or len(page) < SMALLEST_PAGE:
+                break
+            oldest = id_of(page[-1])
+        return entries
 
     async def _first_look(self, ear: "MastodonClient", us: Ourselves) -> Batch:
         """Begin with what nobody has answered yet."""
         heard: list[Incoming] = []
-        newest: str | None = None
-        oldest: str | None = None
+        seen: list[str] = []
+        settled: str | None = None
         horizon = self._clock() - _FIRST_LOOK_MS
-        while page := await self._page(ear, max_id=oldest):
-            newest = newest or _id(page[0])
-            oldest = _id(page[-1])
+        while settled is None and (page := await self._page(ear, max_id=seen[-1] if seen else None)):
             for entry in page:
+                if id_of(entry) in seen:
+                    continue
                 message = await self._read(ear, us, entry)
                 if message is not None and message.at >= horizon and not await self._answered(ear, us, entry):
                     heard.append(message)
-            if len(page) < _PAGE or _older(page[-1], horizon):
+            known = len(seen)
+            seen += [number for number in map(id_of, page) if number not in seen]
+            if is_older(page[-1], horizon):
+                settled = seen.pop()
+            elif (
+                len(page) < SMALLEST_PAGE or len(seen) == known
+            ):  # some give the first page again, whatever they are asked
                 break
-        return Batch(heard[::-1], _cursor(newest))
+        return Batch(heard[::-1], Place(settled).after(seen, self._clock()).write())
 
     async def _page(self, ear: "MastodonClient", **bounds: str | None) -> list[Any]:
-        page = await ear.call("notifications", lambda sdk: sdk.notifications(types=["mention"], limit=_PAGE, **bounds))
+        page = await ear.call(
+            "notifications", lambda sdk: sdk.notifications(types=["mention"], limit=_MENTIONS, **bounds)
+        )
         # An entry without an id cannot be paged by; nothing else is asked of one here.
-        return [entry for entry in page if _id(entry)] if isinstance(page, list) else []
+        return [entry for entry in page if id_of(entry)] if isinstance(page, list) else []
 
     async def _read(self, ear: "MastodonClient", us: Ourselves, entry: Any) -> Incoming | None:
         try:
             if entry["type"] != "mention":
                 return None
-            return read_mention(entry, us, await self._root(ear, entry["status"]))
+            status = entry["status"]
+            return read_mention(
+                entry, us, await self._root(ear, status), await self._actors.of(ear, us, status["account"])
+            )
         except _MALFORMED as error:
             _log.warning("malformed notification skipped", network=self.name, error=repr(error))
             return None
@@ -228,19 +259,9 @@ class MastodonNetwork:
     async def _answered(self, ear: "MastodonClient", us: Ourselves, entry: Any) -> bool:
         """Tell whether we answered a status in an earlier life, of which only the network itself remembers."""
         status = entry["status"]
-        if not status.get("replies_count", 1):
-            return False
         return any(
-            str(reply.get("in_reply_to_id")) == str(status["id"]) for reply in await self._ours(ear, us, status["id"])
+            str(reply.get("in_reply_to_id")) == str(status["id"]) for reply in await ours_below(ear, us, status["id"])
         )
-
-    async def _ours(self, line: "MastodonClient", us: Ourselves, status: Any) -> list[Any]:
-        """Return our own statuses below a status; none when it is gone."""
-        try:
-            context = await line.call("contexts", lambda sdk: sdk.status_context(status))
-            return [one for one in context["descendants"] if str(one["account"]["id"]) == us.id]
-        except (Refused, *_MALFORMED):
-            return []
 
     async def wait(self, seconds: float) -> None:
         """Wait until the stream has something, or it is time to look anyway."""
@@ -271,7 +292,7 @@ class MastodonNetwork:
         if not say.public:
             await self._check_reachable(mouth, us, say, thread)
         text = addressed(say.text, say.handle, us)
-        if say.again and (said := await self._said_already(mouth, us, say, thread, text)):
+        if say.again and (said := await said_already(mouth, us, say, thread, text)):
             return said
         try:
             status = await self._post(mouth, say, text, visibility, thread)
@@ -291,17 +312,16 @@ class MastodonNetwork:
 
     async def _post(self, mouth: "MastodonClient", say: Say, text: str, visibility: str, thread: Thread | None) -> Any:
         key = hashlib.sha256(f"{say.key} {thread is None}".encode()).hexdigest()
-        return await mouth.call(
-            "statuses",
-            lambda sdk: sdk.status_post(
-                text,
-                in_reply_to_id=thread.status if thread is not None else None,
-                visibility=visibility,
-                spoiler_text=(thread.spoiler or None) if thread is not None else None,
-                language=say.language,
-                idempotency_key=key,
-            ),
-        )
+        body = {"status": text, "visibility": visibility, "language": say.language}
+        if thread is not None:
+            body |= {"in_reply_to_id": thread.status} | ({"spoiler_text": thread.spoiler} if thread.spoiler else {})
+        # As JSON: of the form that the SDK sends Hollo makes an empty status for everybody.
+        status = await mouth.send("statuses", "POST", _STATUSES, json=body, headers={"idempotency-key": key})
+        if visibility == "direct" and isinstance(status, dict) and status.get("visibility") in ("public", "unlisted"):
+            with contextlib.suppress(NetworkError):
+                await mouth.send("deletes", "DELETE", f"{_STATUSES}/{status.get('id')}")
+            raise Refused("invalid", "The server showed everybody what was for one person; it is deleted again.")
+        return status
 
     async def _check_reachable(self, mouth: "MastodonClient", us: Ourselves, say: Say, thread: Thread | None) -> None:
         """Refuse before anything is said when nobody would get it: the server itself swallows it without a word."""
@@ -319,37 +339,16 @@ class MastodonNetwork:
     async def _number_of(self, mouth: "MastodonClient", us: Ourselves, say: Say) -> str:
         """Find an account that we have no conversation with on our server."""
         acct = say.handle.lstrip("@")
-        found = await mouth.call("searches", lambda sdk: sdk.account_search(acct, limit=5, resolve=True))
-        for account in found if isinstance(found, list) else []:
+        # Not by the search for accounts alone: GoToSocial's wants an @ before the name, snac's finds nobody.
+        query = {"q": acct, "type": "accounts", "resolve": "true", "limit": "5"}
+        found = await mouth.read("/api/v2/search", **query)
+        accounts = found.get("accounts") if isinstance(found, dict) else None
+        for account in accounts if isinstance(accounts, list) else []:
             with contextlib.suppress(*_MALFORMED):
                 named = us.full(str(account["acct"])).lower() == acct.lower()
-                if named and account.get("uri", say.actor) == say.actor and not account.get("suspended"):
+                if named and (account.get("uri") or say.actor) == say.actor and not account.get("suspended"):
                     return str(account["id"])
         raise Refused(GONE, f"There is no account {acct} to be found.")
-
-    async def _said_already(
-        self, mouth: "MastodonClient", us: Ourselves, say: Say, thread: Thread | None, text: str
-    ) -> str | None:
-        """Look for what an earlier attempt may have said: not every server honours the idempotency key, none for long."""
-        since = say.first_at - _CLOCK_SLACK_MS
-        below = await self._ours(mouth, us, thread.status) if thread is not None else []
-        for status in [*below, *await self._our_latest(mouth, us, since)]:
-            with contextlib.suppress(*_MALFORMED):
-                if epoch_ms(status["created_at"]) >= since and says(status, text):
-                    return str(status.get("uri") or status["id"])
-        return None
-
-    async def _our_latest(self, mouth: "MastodonClient", us: Ourselves, since: int) -> list[Any]:
-        found: list[Any] = []
-        oldest: str | None = None
-        for _ in range(_LOOK_BACK_PAGES):
-            bounds = {"max_id": oldest, "limit": _PAGE, "exclude_reblogs": True}
-            page = await mouth.call("own statuses", partial(_statuses_of, us.id, bounds))
-            found += page
-            if len(page) < _PAGE or _older(page[-1], since):
-                break
-            oldest = _id(page[-1])
-        return found
 
     def fits(self, text: str, *, public: bool) -> bool:  # noqa: ARG002  # a private mention is a status like any other
         """Tell whether a text, with its reader's name before it, keeps to the server's limit."""
@@ -375,24 +374,31 @@ class MastodonNetwork:
         return self._ear, self._mouth, self._us
 
 
-def _cursor(last: str | None) -> str:
-    return json.dumps({"notified": last})
-
-
-def _statuses_of(number: str, bounds: dict[str, Any], sdk: Any) -> Any:
-    return sdk.account_statuses(number, **bounds)
-
-
-def _id(entry: Any) -> str:
-    return str(entry.get("id") or "") if isinstance(entry, dict) else ""
-
-
-def _older(entry: Any, moment: int) -> bool:
-    """Tell whether an entry is from before a moment; a malformed one is not."""
+async def mark_as_bot(line: "MastodonClient") -> bool:
+    """Say in our profile that we are a bot; False where the server takes no notice."""
     try:
-        return epoch_ms(entry["created_at"]) < moment
-    except _MALFORMED:
+        # The SDK writes 1 for true, which Hollo does not understand.
+        path = "/api/v1/accounts/update_credentials"
+        account = await line.send("credentials", "PATCH", path, data={"bot": "true"})
+    except Refused as refusal:
+        if refusal.reason == LOGIN_REFUSED:
+            raise
         return False
+    return isinstance(account, dict) and bool(account.get("bot"))
+
+
+async def private_mentions(line: "MastodonClient") -> str:
+    """Return what our server does with strangers' private mentions: accept, filter or drop (Mastodon, since 4.3)."""
+    policy = await line.call("policy", lambda sdk: sdk.notifications_policy())
+    try:
+        return str(policy["for_private_mentions"])
+    except _MALFORMED as error:
+        raise Unavailable("The server's notification policy says nothing of private mentions.") from error
+
+
+async def accept_private_mentions(line: "MastodonClient") -> None:
+    """Have strangers' private mentions let through."""
+    await line.call("policy", lambda sdk: sdk.update_notifications_policy(for_private_mentions=ACCEPT))
 
 
 def _told(refusal: Refused) -> Refused:

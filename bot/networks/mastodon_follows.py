@@ -3,12 +3,14 @@
 The server is one that a user named, so it is asked by the guarded client, by plain HTTP.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
-from bot.networks import FollowOrder, FollowOutcome, GrantInUse
+from bot.networks import FollowOrder, FollowOutcome, GrantInUse, webfinger
 from bot.networks.errors import BLOCKED, GONE, GRANT_LOST, NetworkError, PartlyDone, Refused, Unavailable
 from bot.networks.oauth_mastodon import MastodonTokens
 from bot.networks.ratelimits import AnnouncedLimits, RateLimited
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-_SCOPE_WORDS: Final = "outside the authorized scopes"
+# Every software has its own words for a token that does not cover something.
+_SCOPE_WORDS: Final = ("scope", "insufficient permissions")
 _KNOWN_IDS: Final = 20_000
 # How servers answer a search for what they cannot make sense of.
 _NOT_FOUND: Final = frozenset({400, 404, 422})
@@ -57,6 +60,8 @@ class MastodonFollows:
         return done
 
     async def _follow(self, tokens: MastodonTokens, order: FollowOrder) -> FollowOutcome:
+        if order.actor == tokens.actor:
+            return FollowOutcome("refused", reason="invalid")
         with _nothing_begun():
             number = await self._resolve(tokens, order)
             relation = None if number is None else await self._relationship(tokens, number)
@@ -75,21 +80,21 @@ class MastodonFollows:
         if relation.get("requested"):
             return FollowOutcome("requested", ours)
         response = await self._ask(tokens, "POST", f"/api/v1/accounts/{number}/follow", "follows")
-        if response.status in (403, 404, 422):
+        if not response.ok:
             return FollowOutcome("refused", reason={403: BLOCKED, 404: GONE}.get(response.status, "invalid"))
         answer = response.json_object()
         # A locked account agrees later; and a far one may, for a moment, be neither followed nor asked.
         return FollowOutcome("done" if answer.get("following") else "requested", number)
 
     async def _unfollow(self, tokens: MastodonTokens, order: FollowOrder) -> FollowOutcome:
-        if order.uri is None or not _is_number(order.uri):
+        if order.uri is None or not _is_id(order.uri):
             return FollowOutcome("already")
         response = await self._ask(tokens, "POST", f"/api/v1/accounts/{order.uri}/unfollow", "follows")
-        if response.status in (403, 422):
-            return FollowOutcome("refused", reason="invalid")
         if response.ok:
             response.json_object()  # half an answer confirms nothing
-        return FollowOutcome("done", order.uri)  # 404: who is gone is not followed either
+        elif response.status != 404:  # who is gone is not followed either
+            return FollowOutcome("refused", reason="invalid")
+        return FollowOutcome("done", order.uri)
 
     async def _resolve(self, tokens: MastodonTokens, order: FollowOrder) -> str | None:
         """Return the account's number on the user's server; None when the server cannot find exactly this account."""
@@ -105,10 +110,22 @@ class MastodonFollows:
             found = response.json_object().get("accounts") if response.ok else None
             for account in found if isinstance(found, list) else ():
                 number = str(account.get("id", "")) if isinstance(account, dict) else ""
-                if _is_number(number) and _is(account, order, tokens.server):
+                if _is_id(number) and _is(account, order, tokens) and not await self._is_another(account, order):
                     self._remember((tokens.base_url, order.actor), number)
                     return number
         return None
+
+    async def _is_another(self, account: Json, order: FollowOrder) -> bool:
+        """Tell whether a name that was found belongs to somebody else by now, where the account tells no URI."""
+        if account.get("uri"):
+            return False
+        acct = order.handle.lstrip("@")
+        for server in (acct.rpartition("@")[2], urlsplit(order.actor).netloc):
+            with suppress(NetworkError):
+                response = await webfinger.ask(self._guard, self._guard.base_url(server), acct)
+                if actor := webfinger.actor_in(webfinger.described(response)):
+                    return actor != order.actor
+        return False
 
     def _remember(self, key: tuple[str, str], number: str) -> None:
         self._ids[key] = number
@@ -141,9 +158,18 @@ class MastodonFollows:
             raise Unavailable(f"{tokens.server} answered {response.status}.", response.retry_in())
         if response.status == 401:
             raise Refused(GRANT_LOST, f"{tokens.server} no longer takes the consent.")
-        if response.status == 403 and _SCOPE_WORDS in response.content.decode(errors="replace"):
+        said = response.content.decode(errors="replace").lower()
+        if response.status == 403 and any(words in said for words in _SCOPE_WORDS):
             raise Refused(GRANT_LOST, f"The consent on {tokens.server} does not cover this.")
+        if response.status in (400, 422) and not await self._is_taken(tokens):
+            raise Refused(GRANT_LOST, f"{tokens.server} no longer takes the consent.")
         return response
+
+    async def _is_taken(self, tokens: MastodonTokens) -> bool:
+        """Tell whether the server still takes the consent: not every server says 401 to one that has ended."""
+        url = f"{tokens.base_url}/api/v1/accounts/verify_credentials"
+        response = await self._guard.request("GET", url, headers={"authorization": f"Bearer {tokens.access}"})
+        return response.status not in (400, 401, 403, 422)
 
 
 @contextmanager
@@ -156,15 +182,20 @@ def _nothing_begun() -> Iterator[None]:
         raise
 
 
-def _is_number(text: str) -> bool:
-    """Tell whether this may stand in a path as an account's number (some servers use letters too)."""
-    return text.isascii() and text.isalnum()
+def _is_id(text: str) -> bool:
+    """Tell whether this may stand in a path as an account's number: some servers have ULIDs or UUIDs."""
+    return re.fullmatch(r"[0-9A-Za-z_-]+", text) is not None
 
 
-def _is(account: Json, order: FollowOrder, server: str) -> bool:
+def _is(account: Json, order: FollowOrder, tokens: MastodonTokens) -> bool:
     """Tell whether a found account is the one that was meant: by its URI, or by its name where it tells none."""
     uri = account.get("uri")
     if isinstance(uri, str) and uri:
         return uri == order.actor
-    acct = str(account.get("acct", "")).lower()
-    return (acct if "@" in acct else f"{acct}@{server.lower()}") == order.handle.lstrip("@").lower()
+    acct, handle = str(account.get("acct", "")).lower(), order.handle.lstrip("@").lower()
+    if "@" in acct:
+        return acct == handle
+    name, _, domain = handle.partition("@")
+    # An account of the user's own server, which may be named by another host than the one that serves it.
+    at_home = domain == tokens.server.lower() or urlsplit(order.actor).netloc == urlsplit(tokens.base_url).netloc
+    return acct == name and at_home

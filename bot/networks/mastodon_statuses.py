@@ -15,6 +15,8 @@ Json = dict[str, Any]
 
 # Besides the text an answer begins with "@name ": a name has at most 30 letters on Mastodon.
 _ADDRESS_LENGTH: Final = 32
+# Where the server in it counts too, it has seldom more than another 60.
+_FULL_ADDRESS_LENGTH: Final = 96
 _SERVER_OF_MENTION: Final = re.compile(r"(@[\w.-]+)@[\w.:-]+")
 _WHITE: Final = re.compile(r"\s+")
 
@@ -41,13 +43,14 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Ourselves:
-    """Who we are on our server, and what it allows."""
+    """Who we are on our server, and what it allows; `counts_all` where links and names count with every letter."""
 
     id: str
     name: str
     domain: str
     most_characters: int = 500
     link_characters: int = 23
+    counts_all: bool = False
 
     @property
     def acct(self) -> str:
@@ -56,10 +59,11 @@ class Ourselves:
 
     def full(self, acct: str) -> str:
         """Return an account's full name: a local one is told without its server."""
-        return acct if "@" in acct else f"{acct}@{self.domain}"
+        name, _, domain = acct.partition("@")
+        return f"{name}@{domain.lower() or self.domain}"
 
 
-def read_mention(notification: Any, us: Ourselves, thread_key: str) -> Incoming | None:
+def read_mention(notification: Any, us: Ourselves, thread_key: str, actor: str) -> Incoming | None:
     """Read the notification of a mention; None when it is none; KeyError, TypeError, ValueError when it is malformed."""
     if notification["type"] != "mention":
         return None
@@ -74,7 +78,7 @@ def read_mention(notification: Any, us: Ourselves, thread_key: str) -> Incoming 
     return Incoming(
         id=str(status.get("uri") or f"{us.domain}/{status['id']}"),
         network=NetworkName.MASTODON,
-        actor=str(account.get("uri") or account["url"]),
+        actor=actor,
         handle=f"@{us.full(str(account['acct']))}",
         text=_text(status),
         public=thread.visibility != "direct",
@@ -116,6 +120,8 @@ def answer_visibility(asked: str) -> str:
 def fits(text: str, us: Ourselves) -> bool:
     """Tell whether a text, with the address before it, may be one status."""
     harmless = defuse(text, set())
+    if us.counts_all:
+        return len(harmless) + _FULL_ADDRESS_LENGTH <= us.most_characters
     # Servers that count links otherwise than the usual 23 are few; they count them longer.
     links = len(re.findall(r"https?://", harmless)) * max(0, us.link_characters - 23)
     return mastodon_length(harmless) + links + _ADDRESS_LENGTH <= us.most_characters
@@ -134,4 +140,4 @@ def domain_of(instance: Any, base_url: str) -> str:
     """Return the server's name as it stands in handles, which may be another than its address."""
     named = (instance.get("domain") or instance.get("uri")) if isinstance(instance, dict) else None
     name = str(named or "").removeprefix("https://").removeprefix("http://").strip("/")
-    return name or urlsplit(base_url).netloc
+    return (name or urlsplit(base_url).netloc).lower()

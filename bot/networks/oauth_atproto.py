@@ -44,7 +44,13 @@ _ACTIONS: Final = frozenset({"create", "update", "delete"})
 _EARLY_SECONDS: Final = 60.0
 # The specification's upper limit; assumed when a server does not say how long its token lives.
 _ACCESS_SECONDS: Final = 3600.0
+# Servers take an assertion for a minute after it was made, and none of the future: it lies around the present, because
+# clocks differ.
 _ASSERTION_SECONDS: Final = 60
+# What a server says when it is our own document, address or key that it does not take.
+_ABOUT_US: Final = frozenset(
+    {"invalid_client", "invalid_client_id", "invalid_client_metadata", "invalid_redirect_uri", "use_dpop_nonce"}
+)
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -315,14 +321,14 @@ class AtprotoOauth:
         """Return the proof that we are the confidential client (RFC 7523); good once and for a minute."""
         if self._key is None:
             return {}
-        now = int(self._clock())
+        made_at = int(self._clock()) - _ASSERTION_SECONDS // 2
         claims = {
             "iss": self.client_id,
             "sub": self.client_id,
             "aud": issuer,
             "jti": secrets.token_urlsafe(16),
-            "iat": now,
-            "exp": now + _ASSERTION_SECONDS,
+            "iat": made_at,
+            "exp": made_at + _ASSERTION_SECONDS,
         }
         signed = dpop.sign(self._key, {"kid": dpop.thumbprint(self._key)}, claims)
         return {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": signed}
@@ -355,7 +361,7 @@ def _answer(response: GuardedResponse, no: type[ConsentRefused | ConsentExpired 
     error, description = str(body.get("error", response.status)), said(str(body.get("error_description") or ""))
     if error == "invalid_grant" or (error in ("access_denied", "invalid_scope") and no is ConsentRefused):
         raise no(description or error)
-    if error in ("invalid_client", "invalid_client_metadata", "use_dpop_nonce"):
+    if error in _ABOUT_US:
         # Our own document or key is not understood, which the operator can mend; the user's consent is untouched.
         raise Unreachable(f"{host} does not recognise this Reflock ({error}): {description}")
     raise Refused(error, description)

@@ -6,11 +6,14 @@ server shows the code to its user, who pastes it into a DM (`urn:ietf:wg:oauth:2
 Pure data in and out: the caller keeps `MastodonApp`, `MastodonConsent` and `MastodonTokens` encrypted.
 """
 
+import contextlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from bot.networks import webfinger
 from bot.networks.consent import (
     CONSENT_SECONDS,
     ConsentExpired,
@@ -22,7 +25,7 @@ from bot.networks.consent import (
     same,
     with_query,
 )
-from bot.networks.errors import Refused
+from bot.networks.errors import NetworkError, Refused
 from bot.networks.guard import Forbidden, GuardedClient, GuardedResponse, Unreachable
 from bot.networks.server_name import normalise_server
 
@@ -31,6 +34,7 @@ CALLBACK_PATH: Final = "/connect/mastodon/callback"
 
 # The least that works, best first: `profile` exists since Mastodon 4.3, the granular scopes since 2.4.3, and some
 # other servers know only the coarse ones. https://docs.joinmastodon.org/api/oauth-scopes/
+# A server that does not tell its scopes may register any, and heed none of the finer ones when it comes to it.
 _SCOPES: Final = (
     "profile read:follows write:follows read:search",
     "read:accounts read:follows write:follows read:search",
@@ -38,6 +42,7 @@ _SCOPES: Final = (
     "read follow",
     "read write",
 )
+_HEED_FINE_SCOPES: Final = frozenset({"mastodon", "gotosocial"})
 # What a server may answer to a registration whose scopes it does not know.
 _SCOPE_REFUSALS: Final = frozenset({400, 401, 403, 422})
 
@@ -123,7 +128,7 @@ class MastodonOauth:
     async def register(self, server: str) -> MastodonApp:
         """Make Reflock known to a server (a host as `normalise_server` gives it), with the least scopes it knows."""
         metadata, base_url = await self._metadata(server)
-        for scopes in _offered(metadata):
+        for scopes in _offered(metadata) if metadata else await self._supposed(base_url):
             form = {"client_name": self._name, "redirect_uris": self.redirect_uri, "scopes": scopes}
             if self._website:
                 form["website"] = self._website
@@ -172,12 +177,13 @@ class MastodonOauth:
             "client_id": app.client_id,
             "client_secret": app.client_secret,
             "redirect_uri": app.redirect_uri,
-            "code": code.strip(),
+            "code": _code_in(code),
             "code_verifier": consent.verifier,
             "scope": app.scopes,
         }
         response = await self._guard.request("POST", app.token_endpoint, data=form)
-        _raise_unless_answered(response)
+        if response.status != 500 or not await self._stumbles_over_the_code(app, form):
+            _raise_unless_answered(response)
         if not response.ok:
             raise ConsentExpired(f"{app.server} does not accept this code; it may be mistyped, used or too old.")
         body = response.json_object()
@@ -190,25 +196,50 @@ class MastodonOauth:
             raise ConsentRefused(f"The consent was given for {tokens.acct}, not for the account that was asked for.")
         return tokens
 
+    async def _stumbles_over_the_code(self, app: MastodonApp, form: dict[str, str]) -> bool:
+        """Tell whether a server that broke down at a code answers when there is none: some do so for every wrong code."""
+        without = {name: value for name, value in form.items() if name != "code"}
+        response = await self._guard.request("POST", app.token_endpoint, data=without)
+        return 400 <= response.status < 500 and response.status != 429
+
     async def revoke(self, tokens: MastodonTokens) -> None:
         """End a consent at its server; one that has ended already is fine, and so is an empty answer."""
         form = {"client_id": tokens.client_id, "client_secret": tokens.client_secret, "token": tokens.access}
         response = await self._guard.request("POST", tokens.revocation_endpoint, data=form)
         _raise_unless_answered(response)
 
+    async def _supposed(self, base_url: str) -> list[str]:
+        """Return the sets of scopes to try where the server does not tell those it knows, by what its software heeds."""
+        fine = await self._software(base_url) in _HEED_FINE_SCOPES
+        return [scopes for scopes in _SCOPES if "profile" not in scopes and (fine or ":accounts" not in scopes)]
+
+    async def _software(self, base_url: str) -> str:
+        """Return the name of the server's software (NodeInfo), if it tells it."""
+        with contextlib.suppress(NetworkError, KeyError, TypeError, IndexError):
+            links = (await self._guard.request("GET", f"{base_url}/.well-known/nodeinfo")).json_object()["links"]
+            document = await self._guard.request("GET", str(links[-1]["href"]))
+            return str(document.json_object()["software"]["name"]).lower()
+        return ""
+
     async def _metadata(self, server: str) -> tuple[dict[str, Any], str]:
         """Return what the server says of its OAuth (nothing, before Mastodon 4.3) and where it really lives.
 
-        Some communities are named by one host and served by another; a redirect of the metadata tells.
+        Some communities are named by one host and served by another; a redirect tells, and not all redirect more than
+        WebFinger (https://docs.joinmastodon.org/admin/config/#web_domain).
         """
-        base_url = self._guard.base_url(server)
+        named = self._guard.base_url(server)
+        metadata, base_url = await self._metadata_at(named)
+        if not metadata:
+            base_url = _origin((await webfinger.ask(self._guard, named, f"{server}@{server}")).url)
+            if base_url != named:
+                metadata, base_url = await self._metadata_at(base_url)
+        return metadata, base_url
+
+    async def _metadata_at(self, base_url: str) -> tuple[dict[str, Any], str]:
         response = await self._guard.request("GET", f"{base_url}/.well-known/oauth-authorization-server")
         _raise_unless_answered(response)
-        parts = urlsplit(response.url)
-        if not response.ok:
-            return {}, base_url
         try:
-            return response.json_object(), f"{parts.scheme}://{parts.netloc}"
+            return (response.json_object(), _origin(response.url)) if response.ok else ({}, base_url)
         except Unreachable:  # a page for people, where an older server has nothing for us
             return {}, base_url
 
@@ -247,12 +278,14 @@ class MastodonOauth:
         account = response.json_object()
         name = str(account.get("username", "")).partition("@")[0]
         host = urlsplit(app.base_url).netloc.lower()
-        server = host if host == app.server or not await self._goes_by(app, name, host) else app.server
-        actor = account.get("uri")
-        if not isinstance(actor, str):  # before Mastodon 4.2 an account did not tell its URI
-            actor = await self._actor_of(app, f"{name}@{server}")
+        described = await self._described(app, access, account, f"{name}@{host}")
+        # Before Mastodon 4.2, and elsewhere, an account does not tell its URI.
+        actor = account.get("uri") or webfinger.actor_in(described)
+        if not isinstance(actor, str):
+            raise ConsentRefused(f"{app.server} does not say which account {name} is.")
         if urlsplit(actor).netloc.lower() != host:
             raise ConsentRefused(f"{app.server} speaks for an account that lives on another server.")
+        server = await self._home(name, actor, webfinger.domain_in(described) or host, host)
         return MastodonTokens(
             server=server,
             base_url=app.base_url,
@@ -266,33 +299,49 @@ class MastodonOauth:
             revocation_endpoint=app.revocation_endpoint,
         )
 
-    async def _goes_by(self, app: MastodonApp, name: str, host: str) -> bool:
-        """Tell whether a server's accounts are named by the host that was typed: anybody can redirect to a server."""
-        subject = (await self._webfinger(app, f"{name}@{host}")).get("subject")
-        return isinstance(subject, str) and subject.lower() == f"acct:{name}@{app.server}".lower()
+    async def _described(self, app: MastodonApp, access: str, account: dict[str, Any], acct: str) -> dict[str, Any]:
+        """Return what WebFinger says of the account."""
+        described = await self._webfinger(app, acct)
+        if described:
+            return described
+        # Takahē answers to no other name than the right one, and tells that of everybody whom one asks for.
+        url = f"{app.base_url}/api/v1/accounts/{account.get('id')}"
+        response = await self._guard.request("GET", url, headers={"authorization": f"Bearer {access}"})
+        named = str(response.json_object().get("acct")) if response.ok else ""
+        return await self._webfinger(app, named) if "@" in named else {}
 
     async def _webfinger(self, app: MastodonApp, acct: str) -> dict[str, Any]:
-        """Return what the server says of one of its own accounts (RFC 7033); nothing where it knows none."""
-        url = f"{app.base_url}/.well-known/webfinger"
-        response = await self._guard.request("GET", url, params={"resource": f"acct:{acct}"})
+        response = await webfinger.ask(self._guard, app.base_url, acct)
         _raise_unless_answered(response)
-        return response.json_object() if response.ok else {}
+        return webfinger.described(response)
 
-    async def _actor_of(self, app: MastodonApp, acct: str) -> str:
-        """Return the actor URI that WebFinger gives for one of the server's own accounts."""
-        links = (await self._webfinger(app, acct)).get("links")
-        for link in links if isinstance(links, list) else ():
-            if isinstance(link, dict) and link.get("rel") == "self" and "json" in str(link.get("type")):
-                return str(link.get("href"))
-        raise ConsentRefused(f"{app.server} does not say which account {acct} is.")
+    async def _home(self, name: str, actor: str, claimed: str, host: str) -> str:
+        """Return the server by which an account is named: another than the one it lives on only if that says so too."""
+        if claimed == host:
+            return host
+        with contextlib.suppress(NetworkError):
+            if await webfinger.actor_of(self._guard, f"{name}@{claimed}") == actor:
+                return claimed
+        return host
 
 
 def _offered(metadata: dict[str, Any]) -> list[str]:
-    """Return the sets of scopes to try: those the server knows, or all when it does not say."""
+    """Return the sets of scopes to try: those the server knows, or all when it does not say which."""
     known = metadata.get("scopes_supported")
     if not isinstance(known, list):
         return list(_SCOPES)
     return [scopes for scopes in _SCOPES if set(scopes.split()) <= set(map(str, known))] or list(_SCOPES)
+
+
+def _code_in(pasted: str) -> str:
+    """Return the code out of what was pasted: it may stand in a whole address, or have the state behind it."""
+    found = re.search(r"(?:^|[?&])code=([^&#\s]+)", pasted)
+    return unquote(found[1]) if found else pasted.strip().partition("&")[0]
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _raise_unless_answered(response: GuardedResponse) -> None:

@@ -46,10 +46,10 @@ class AnnouncedLimits:
         while len(self._windows) > _REMEMBERED:
             self._windows.popitem(last=False)
 
-    def check(self, name: str) -> None:
-        """Raise Unavailable while all but the reserve of an allowance is used."""
+    def check(self, name: str, points: int = 1) -> None:
+        """Raise Unavailable while so many points more would cut into the reserve of an allowance."""
         window = self._windows.get(name)
-        if window is None or window.remaining > window.limit * _RESERVE:
+        if window is None or window.remaining - points >= window.limit * _RESERVE:
             return
         seconds = window.reset_at - self._clock() / 1000
         if seconds > 0:

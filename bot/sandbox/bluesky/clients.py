@@ -10,8 +10,11 @@ from bot.sandbox.bluesky.ids import Json
 from bot.sandbox.bluesky.scopes import Scopes
 from bot.sandbox.bluesky.settings import Settings
 
+# How long the real server takes an assertion; it allows for no difference of clocks.
+_ASSERTION_SECONDS = 60
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _LOOPBACK_REDIRECTS = ("http://127.0.0.1/", "http://[::1]/")
+_RESERVED_DOMAINS = frozenset({"test", "local", "localhost", "invalid", "example"})
 # The real server keeps a fetched document for ten minutes.
 _CACHE_SECONDS = 600
 
@@ -57,8 +60,10 @@ class Clients:
         return client
 
     async def _load(self, client_id: str) -> Client:
-        if urlsplit(client_id).scheme not in ("http", "https"):
-            raise OAuthError("invalid_client_metadata", "client_id must be the URL of a metadata document")
+        if urlsplit(client_id).scheme != "https":
+            raise OAuthError("invalid_client_metadata", "client_id must be the https URL of a metadata document")
+        if not _public(client_id):
+            raise OAuthError("invalid_client_id", "client_id must not name a local host")
         try:
             document = await (self._settings.fetch_client_metadata or self._fetch)(client_id)
             keys = document.get("jwks") or {}
@@ -73,7 +78,7 @@ class Clients:
         if not client.keys:
             return
         if form.get("client_assertion_type") != _ASSERTION_TYPE:
-            raise OAuthError("invalid_client", "client_assertion_type must be jwt-bearer", status=401)
+            raise OAuthError("invalid_client", "client_assertion_type must be jwt-bearer")
         assertion = form.get("client_assertion", "")
         try:
             head, claims = read_jws(assertion)
@@ -83,7 +88,7 @@ class Clients:
             verify_jws(assertion, jwk)
             self._check_claims(client, claims)
         except JwsError as error:
-            raise OAuthError("invalid_client", f"Invalid client assertion: {error}", status=401) from None
+            raise OAuthError("invalid_client", f"Invalid client assertion: {error}") from None
 
     def _check_claims(self, client: Client, claims: Json) -> None:
         now = self._settings.now()
@@ -95,12 +100,14 @@ class Clients:
             raise JwsError("aud must be the issuer")
         if not isinstance(claims.get("jti"), str) or not isinstance(claims.get("iat"), int | float):
             raise JwsError("jti and iat are required")
-        if now - claims["iat"] > 300 or claims.get("exp", now + 1) <= now:
+        if not 0 <= int(now) - claims["iat"] <= _ASSERTION_SECONDS:
+            raise JwsError("iat must be in the last minute, and not to come")
+        if claims.get("exp", now + 1) <= int(now):
             raise JwsError("it has expired")
         if self._assertions.get(claims["jti"], 0) > now:
             raise JwsError("it was used before")
         self._assertions = {jti: until for jti, until in self._assertions.items() if until > now}
-        self._assertions[claims["jti"]] = now + 300
+        self._assertions[claims["jti"]] = now + _ASSERTION_SECONDS
 
 
 def _loopback_client(client_id: str) -> Client:
@@ -130,6 +137,8 @@ def _document_client(client_id: str, document: Json, jwks: Json) -> Client:
     for demand, met in demands.items():
         if not met:
             raise OAuthError("invalid_client_metadata", demand)
+    if not all(_public(uri) for uri in document["redirect_uris"]):
+        raise OAuthError("invalid_redirect_uri", "a redirect_uri must not name a local host")
     return Client(
         client_id,
         str(document.get("client_name", client_id)),
@@ -137,6 +146,12 @@ def _document_client(client_id: str, document: Json, jwks: Json) -> Client:
         Scopes.parse(document["scope"]),
         keys=keys if method == "private_key_jwt" else (),
     )
+
+
+def _public(url: str) -> bool:
+    """Tell whether a URL names a host that can be somebody's: no bare name, no top level domain kept for other uses."""
+    _, dot, last = (urlsplit(url).hostname or "").rpartition(".")
+    return bool(dot) and last not in _RESERVED_DOMAINS
 
 
 def _without_port(uri: str) -> tuple[str, str | None, str, str]:

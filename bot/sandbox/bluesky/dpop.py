@@ -16,8 +16,8 @@ from bot.sandbox.bluesky.errors import OAuthError
 from bot.sandbox.bluesky.ids import Json, b64url, from_b64url
 from bot.sandbox.bluesky.settings import Settings
 
-# How far a client's clock may be off, and for how long a proof's id is remembered.
-_LEEWAY = 60
+# How long a proof serves where clocks agree; they may differ by as much as a nonce lasts.
+_PROOF_SECONDS = 10
 _ES256 = ec.ECDSA(hashes.SHA256())
 
 
@@ -111,7 +111,7 @@ class Proofs:
         if str(claims.get("htu")).split("?")[0].split("#")[0] != url:
             return "DPoP htu mismatch"
         age = self._settings.now() - issued_at
-        if not -_LEEWAY <= age <= self._settings.dpop_nonce_seconds + _LEEWAY:
+        if not -self._settings.dpop_nonce_seconds <= age <= self._settings.dpop_nonce_seconds + _PROOF_SECONDS:
             return "DPoP iat is too far from now"
         if access_token is not None and claims.get("ath") != b64url(hashlib.sha256(access_token.encode()).digest()):
             return "DPoP ath mismatch"
@@ -123,4 +123,4 @@ class Proofs:
             self._seen.popitem(last=False)
         if jti in self._seen:
             raise OAuthError("invalid_dpop_proof", "DPoP proof replayed")
-        self._seen[jti] = now + self._settings.dpop_nonce_seconds + 2 * _LEEWAY
+        self._seen[jti] = now + 2 * self._settings.dpop_nonce_seconds + _PROOF_SECONDS

@@ -17,6 +17,7 @@ _TID_ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
 _TID = re.compile(r"[234567abcdefghij][234567abcdefghijklmnopqrstuvwxyz]{12}")
 # https://atproto.com/specs/record-key
 _RECORD_KEY = re.compile(r"[A-Za-z0-9._:~-]{1,512}")
+_DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]")
 _AT_URI = re.compile(r"at://(did:[a-z]+:[A-Za-z0-9._:%-]+)/([A-Za-z0-9.-]+)/([A-Za-z0-9._:~-]+)")
 
 
@@ -38,6 +39,11 @@ class TidClock:
 def is_tid(text: str) -> bool:
     """Tell whether the text is a well-formed TID."""
     return _TID.fullmatch(text) is not None
+
+
+def is_did(text: str) -> bool:
+    """Tell whether the text is a well-formed DID."""
+    return _DID.fullmatch(text) is not None
 
 
 def is_record_key(text: str) -> bool:

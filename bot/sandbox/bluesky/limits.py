@@ -21,7 +21,8 @@ class _Window:
     used: int = 0
 
 
-# https://docs.bsky.app/docs/advanced-guides/rate-limits: logins by account, writes by points.
+# https://docs.bsky.app/docs/advanced-guides/rate-limits: requests by address, logins by account, writes by points.
+REQUEST_RULES = (Rule(3000, 300),)
 LOGIN_RULES = (Rule(30, 300), Rule(300, 86400))
 WRITE_RULES = (Rule(5000, 3600), Rule(35000, 86400))
 WRITE_POINTS = {"create": 3, "update": 2, "delete": 1}
@@ -44,15 +45,15 @@ class RateLimits:
         now = self._settings.now()
         states = [(rule, self._spend((name, key, rule), now, points)) for rule in rules]
         rule, window = min(states, key=lambda state: state[0].points - state[1].used)
-        reset_at = math.ceil(window.started_at + rule.seconds)
+        ends_at = window.started_at + rule.seconds
         headers = {
             "ratelimit-limit": str(rule.points),
             "ratelimit-remaining": str(max(0, rule.points - window.used)),
-            "ratelimit-reset": str(reset_at),
+            "ratelimit-reset": str(math.floor(ends_at)),
             "ratelimit-policy": f"{rule.points};w={rule.seconds}",
         }
         if window.used > rule.points:
-            headers["retry-after"] = str(max(1, math.ceil(reset_at - now)))
+            headers["retry-after"] = str(max(1, math.ceil(ends_at - now)))
             raise XrpcError("RateLimitExceeded", "Rate Limit Exceeded", status=429, headers=headers)
         return headers
 
@@ -62,3 +63,10 @@ class RateLimits:
             window = self._windows[key] = _Window(now)
         window.used += points
         return window
+
+
+def tighter(one: dict[str, str], other: dict[str, str]) -> dict[str, str]:
+    """Return those of two answers' headers that leave less."""
+    if "ratelimit-remaining" not in one or not other:
+        return other
+    return min(one, other, key=lambda headers: int(headers["ratelimit-remaining"]))

@@ -4,9 +4,9 @@ from itertools import islice
 
 from bot.sandbox.bluesky import views
 from bot.sandbox.bluesky.errors import XrpcError
-from bot.sandbox.bluesky.ids import Json, iso, parse_iso, record_uri, split_uri
+from bot.sandbox.bluesky.ids import Json, is_did, iso, parse_iso, record_uri, split_uri
 from bot.sandbox.bluesky.records import POST
-from bot.sandbox.bluesky.world import Account, Record
+from bot.sandbox.bluesky.world import Account, Record, is_handle
 from bot.sandbox.bluesky.xrpc import Method, PdsCall
 
 
@@ -44,6 +44,9 @@ def _get_relationships(call: PdsCall) -> Json:
     world = call.sandbox.world
     others = call.many("others", 30)
     name = call.text("actor")
+    for asked in (name, *others):
+        if not is_did(asked) and not is_handle(asked):
+            raise XrpcError("InvalidRequest", f"{asked!r} is neither a DID nor a handle")
     account = world.find(name)
     actor = account.did if account is not None else name if name.startswith("did:") else None
     shown: list[Json] = []

@@ -1,7 +1,7 @@
 """com.atproto.repo: writing and reading records."""
 
 from bot.sandbox.bluesky.errors import XrpcError
-from bot.sandbox.bluesky.ids import Json, cid_of
+from bot.sandbox.bluesky.ids import Json, cid_of, is_record_key
 from bot.sandbox.bluesky.limits import WRITE_POINTS, WRITE_RULES
 from bot.sandbox.bluesky.world import Account, Action, Record, Write
 from bot.sandbox.bluesky.xrpc import Method, PdsCall, missing_scope
@@ -41,7 +41,7 @@ def _write(call: PdsCall, writes: list[Write]) -> list[tuple[Record, str]]:
 
 def _spend(call: PdsCall, points: int) -> None:
     """Count a request against the caller's allowance of writes, whatever comes of it."""
-    call.headers |= call.sandbox.limits.consume("repo-write", call.me.did, WRITE_RULES, points)
+    call.spend("repo-write", call.me.did, WRITE_RULES, points)
 
 
 def _create_record(call: PdsCall) -> Json:
@@ -120,6 +120,8 @@ def _read_repo(call: PdsCall) -> Account:
 
 
 def _get_record(call: PdsCall) -> Json:
+    if not is_record_key(call.text("rkey")):
+        raise XrpcError("InvalidRequest", f"Invalid record key {call.text('rkey')!r}")
     account = _read_repo(call)
     record = account.record(call.text("collection"), call.text("rkey"))
     if record is None:

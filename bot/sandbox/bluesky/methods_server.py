@@ -10,7 +10,7 @@ from bot.sandbox.bluesky.xrpc import Method, PdsCall
 
 def _create_session(call: PdsCall) -> Json:
     identifier = call.text("identifier").lower()
-    call.headers |= call.sandbox.limits.consume("login", identifier, LOGIN_RULES)
+    call.spend("login", identifier, LOGIN_RULES)
     account, tokens = call.sandbox.sessions.create(identifier, call.text("password"))
     return _session(call, account) | tokens
 

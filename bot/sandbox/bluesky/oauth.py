@@ -171,8 +171,6 @@ class OAuthServer:
             raise OAuthError("invalid_grant", "Refresh token replayed")
         if key != session.key:
             raise OAuthError("invalid_grant", "DPoP key is not the one of the session")
-        if self._world.accounts[session.did].status != "active":
-            raise OAuthError("invalid_grant", "Account is not active")
         return self._issue(session)
 
     def _issue(self, session: OAuthSession) -> Json:

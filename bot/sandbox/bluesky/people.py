@@ -73,17 +73,18 @@ class BlueskyPerson:
         mention: Sequence["BlueskyPerson"] = (),
         reply_to: str | None = None,
         langs: Sequence[str] | None = None,
+        written_at: float | None = None,
     ) -> str:
         """Publish a post and return its address.
 
         Every `@handle` of an existing account becomes a mention; those of `mention` who are not in the text are put
-        before it.
+        before it. `written_at` is what the app takes for the time, if not the present.
         """
         absent = [other for other in mention if f"@{other.handle}" not in text]
         text = " ".join([*(f"@{other.handle}" for other in absent), text])
         value: Json = {
             "text": text,
-            "createdAt": iso(self._sandbox.now()),
+            "createdAt": iso(self._sandbox.now() if written_at is None else written_at),
             "facets": mention_facets(self._sandbox.world, text),
         }
         if langs is not None:
@@ -171,8 +172,10 @@ class BlueskyPerson:
         self._account.status = "active"
 
     def take_down(self) -> None:
-        """Have the moderators suspend the account."""
+        """Have the moderators suspend the account, which ends whatever its owner had begun or allowed."""
         self._account.status = "takendown"
+        self._sandbox.sessions.end_all(self.did)
+        self._sandbox.oauth.end_sessions(self.did)
 
     # Consent.
 

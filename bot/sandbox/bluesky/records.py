@@ -5,7 +5,7 @@ from collections.abc import Callable
 import regex
 
 from bot.sandbox.bluesky.errors import XrpcError
-from bot.sandbox.bluesky.ids import Json, is_record_key, is_tid, parse_iso, split_uri
+from bot.sandbox.bluesky.ids import Json, is_did, is_record_key, is_tid, parse_iso, split_uri
 
 POST = "app.bsky.feed.post"
 FOLLOW = "app.bsky.graph.follow"
@@ -131,7 +131,7 @@ def _check_subject(value: Json) -> str | None:
     subject = value.get("subject")
     if not isinstance(subject, str):
         return 'Record must have the property "subject"'
-    return None if subject.startswith("did:") else "Record/subject must be a valid did"
+    return None if is_did(subject) else "Record/subject must be a valid did"
 
 
 def _check_edge(value: Json) -> str | None:

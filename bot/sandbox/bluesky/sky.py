@@ -33,8 +33,18 @@ class Hands(Protocol):
     async def revoke_app_password(self, password: str) -> None:
         """Take a password back that `add_app_password` made, and end what was begun with it."""
 
-    async def post(self, text: str, *, reply_to: str | None = None, langs: Sequence[str] | None = None) -> str:
-        """Publish a post, in which every `@handle` of somebody becomes a mention; return its address."""
+    async def post(
+        self,
+        text: str,
+        *,
+        reply_to: str | None = None,
+        langs: Sequence[str] | None = None,
+        written_at: float | None = None,
+    ) -> str:
+        """Publish a post, in which every `@handle` of somebody becomes a mention; return its address.
+
+        `written_at` is what the app takes for the time, in seconds, where that is not the present.
+        """
 
     async def delete(self, uri: str) -> None:
         """Delete one of this person's own records."""
@@ -141,9 +151,16 @@ class StandInHands:
         """Take a password back, and end what was begun with it."""
         self.person.revoke_app_password(password)
 
-    async def post(self, text: str, *, reply_to: str | None = None, langs: Sequence[str] | None = None) -> str:
+    async def post(
+        self,
+        text: str,
+        *,
+        reply_to: str | None = None,
+        langs: Sequence[str] | None = None,
+        written_at: float | None = None,
+    ) -> str:
         """Publish a post and return its address."""
-        return self.person.post(text, reply_to=reply_to, langs=langs)
+        return self.person.post(text, reply_to=reply_to, langs=langs, written_at=written_at)
 
     async def delete(self, uri: str) -> None:
         """Delete one of this person's own records."""

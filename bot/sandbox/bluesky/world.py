@@ -1,5 +1,7 @@
 """Everything a small Bluesky holds: accounts, their records, and the indexes an AppView keeps of them."""
 
+import bisect
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -7,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bot.sandbox.bluesky.errors import XrpcError
-from bot.sandbox.bluesky.ids import Json, TidClock, cid_of, did_for, iso, record_uri, split_uri
+from bot.sandbox.bluesky.ids import Json, TidClock, cid_of, did_for, iso, parse_iso, record_uri, split_uri
 from bot.sandbox.bluesky.records import BLOCK, DECLARATION, FOLLOW, MENTION, POST, PROFILE, check_key, check_record
 from bot.sandbox.bluesky.settings import Settings
 from bot.sandbox.journal import Effect, WatchedJournal
@@ -114,7 +116,7 @@ class World:
 
     def _free_handle(self, handle: str) -> str:
         handle = handle.lower()
-        if _HANDLE.fullmatch(handle) is None:
+        if not is_handle(handle):
             raise ValueError(f"{handle!r} is no handle: use a domain name such as alice.test.")
         if handle in self._handles:
             raise ValueError(f"The handle {handle!r} is taken.")
@@ -249,8 +251,9 @@ class World:
     def _notify(self, did: str, reason: str, record: Record, subject: str | None = None) -> None:
         owner = self.accounts.get(did)
         if owner is not None and not self.blocked(did, record.author):
-            at = int(self._settings.now() * 1000)
-            owner.notifications.append(Notification(reason, record, at, subject))
+            # An AppView sorts them by what the writer's app took for the time, unless that lies in the future.
+            at = int(1000 * min(self._settings.now(), parse_iso(record.value.get("createdAt")) or math.inf))
+            bisect.insort(owner.notifications, Notification(reason, record, at, subject), key=lambda told: told.at)
 
     # What the stories count.
 
@@ -272,6 +275,11 @@ class World:
     def _put_self(self, account: Account, collection: str, value: Json) -> None:
         action: Action = "update" if account.record(collection, "self") else "create"
         self.commit(account, [Write(action, collection, "self", {"$type": collection, **value})])
+
+
+def is_handle(text: str) -> bool:
+    """Tell whether the text is a well-formed handle."""
+    return _HANDLE.fullmatch(text.lower()) is not None
 
 
 def reply_parent(record: Record) -> str | None:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from bot.sandbox.bluesky.errors import OAuthError, XrpcError
 from bot.sandbox.bluesky.ids import Json
+from bot.sandbox.bluesky.limits import REQUEST_RULES, Rule, tighter
 from bot.sandbox.bluesky.oauth_web import own_url
 from bot.sandbox.bluesky.scopes import Scopes
 from bot.sandbox.bluesky.world import Account
@@ -72,6 +73,11 @@ class PdsCall(Call):
     """One request to a PDS."""
 
     sandbox: "BlueskySandbox" = field(kw_only=True)
+
+    def spend(self, name: str, key: str, rules: tuple[Rule, ...], points: int = 1) -> None:
+        """Count points against an allowance; of all that a request draws on the answer announces the tightest."""
+        announced = self.sandbox.limits.consume(name, key, rules, points)
+        self.headers |= tighter(self.headers, announced)
 
 
 C = TypeVar("C", bound=Call)
@@ -138,6 +144,7 @@ class PdsXrpc(Xrpc[PdsCall]):
     def _new_call(self, nsid: str, request: Request) -> PdsCall:
         self._check_proxy(nsid, request)
         call = PdsCall(nsid, request.query_params, {}, sandbox=self._sandbox)
+        call.spend("requests", request.client.host if request.client else "", REQUEST_RULES)
         if request.headers.get("authorization", "").startswith("DPoP "):
             call.headers["dpop-nonce"] = self._sandbox.oauth.proofs.nonce()
         return call
@@ -148,14 +155,14 @@ class PdsXrpc(Xrpc[PdsCall]):
         if not nsid.startswith("chat.bsky."):
             return
         if proxy is None:
-            raise XrpcError("XRPCNotSupported", "XRPCNotSupported", status=404)
+            raise XrpcError("MethodNotImplemented", "Method Not Implemented", status=501)
         if proxy != f"{self._sandbox.chat_did}#bsky_chat":
             raise XrpcError("InvalidRequest", f"could not resolve proxy did {proxy}")
 
     async def _authenticate(self, call: PdsCall, method: Method[PdsCall], request: Request) -> None:
         kind, _, call.token = request.headers.get("authorization", "").partition(" ")
-        if method.auth == "refresh":
-            return
+        if method.auth == "refresh" or (method.auth == "public" and call.nsid.startswith("com.atproto.")):
+            return  # what the PDS itself tells anybody it tells also whoever brings a token that is no good
         if kind == "Bearer":
             call.account, call.chat = self._sandbox.sessions.verify(call.token)
         elif kind == "DPoP":
@@ -175,9 +182,6 @@ class PdsXrpc(Xrpc[PdsCall]):
             headers = {"www-authenticate": challenge.replace('""', '"')}
             raise XrpcError(error.error, error.description, status=401, headers=headers) from None
         call.account = self._sandbox.world.accounts[session.did]
-        if call.account.status != "active":
-            name = "AccountDeactivated" if call.account.status == "deactivated" else "AccountTakedown"
-            raise XrpcError(name, f"Account is {call.account.status}", status=401)
         call.scopes = session.scopes
         call.chat = session.scopes.allows_call(call.nsid)
         passed_on = call.nsid.startswith(("app.bsky.", "chat.bsky."))
@@ -187,8 +191,7 @@ class PdsXrpc(Xrpc[PdsCall]):
 
 def missing_scope(scope: str) -> XrpcError:
     """Return the refusal of what a grant does not cover."""
-    headers = {"www-authenticate": f'DPoP error="insufficient_scope", scope="{scope}"'}
-    return XrpcError("ScopeMissingError", f'Missing required scope "{scope}"', status=403, headers=headers)
+    return XrpcError("ScopeMissingError", f'Missing required scope "{scope}"', status=403)
 
 
 async def _body(request: Request) -> Json:

@@ -58,6 +58,8 @@ class Call:
     def flag(self, name: str, *, default: bool) -> bool:
         """Return a parameter that is yes or no."""
         value = self.text(name)
+        if self.sandbox.quirks.booleans_in_words and value not in (None, "true", "false"):
+            raise invalid(f"{name} is to be true or false")
         return default if value is None else value.lower() in _TRUE
 
     def number(self, name: str) -> int | None:
@@ -69,21 +71,27 @@ class Call:
         """Return how many entries are asked for."""
         return min(self.number("limit") or default, most)
 
-    def path_id(self) -> int:
-        """Return the number in the path; ApiError 404 if it is none."""
-        value = str(self.request.path_params["id"])
-        if not value.isdecimal():
-            raise not_found()
-        return int(value)
+    def id(self, name: str) -> int | None:
+        """Return the number that a parameter names; nothing if it is absent, or names none."""
+        value = self.text(name)
+        # A notification's id may have more before it.
+        return None if value is None else self.sandbox.world.read_id(value.rpartition("/")[2])
 
-    def link_pages(self, ids: Sequence[int]) -> None:
+    def path_id(self) -> int:
+        """Return the number that the path names; ApiError 404 if it names none."""
+        number = self.sandbox.world.read_id(str(self.request.path_params["id"]))
+        if number is None:
+            raise not_found()
+        return number
+
+    def link_pages(self, ids: Sequence[str]) -> None:
         """Point to the pages before and after these entries, newest first."""
         if not ids:
             return
         kept = [(key, value) for key, value in self.params if key not in _CURSORS]
         base = f"{self.sandbox.url}{self.request.url.path}"
-        older = urlencode([*kept, ("max_id", str(ids[-1]))])
-        newer = urlencode([*kept, ("min_id", str(ids[0]))])
+        older = urlencode([*kept, ("max_id", ids[-1])])
+        newer = urlencode([*kept, ("min_id", ids[0])])
         self.headers["link"] = f'<{base}?{older}>; rel="next", <{base}?{newer}>; rel="prev"'
 
     def count(self, rule: str, account: Account) -> None:
@@ -128,7 +136,12 @@ class Api:
                 _authorize(call, method)
                 answer = method.answer(call)
             except ApiError as error:
-                return _json({"error": error.message}, error.status, call.headers | error.headers)
+                if error.status == 401 and self._sandbox.quirks.dead_token_status != 401:
+                    return Response(
+                        "Invalid Bearer token", self._sandbox.quirks.dead_token_status, media_type="text/html"
+                    )
+                status = self._sandbox.quirks.invalid_status if error.status == 422 else error.status
+                return _json({"error": error.message}, status, call.headers | error.headers)
             return _json(answer, 200, call.headers)
 
         return serve
@@ -173,8 +186,9 @@ def _authorize(call: Call, method: Method) -> None:
         if method.auth == "user":
             raise unauthorized("The access token is invalid")
         return
-    if method.auth != "public" and method.scopes and not call.token.allows(method.scopes):
-        raise ApiError(403, "This action is outside the authorized scopes")
+    wanted = [scope for end, scope in call.sandbox.quirks.scopes if method.path.endswith(end)] or method.scopes
+    if method.auth != "public" and wanted and not call.token.allows(wanted):
+        raise ApiError(403, call.sandbox.quirks.scope_words)
 
 
 async def _params(request: Request) -> list[tuple[str, str]]:

@@ -39,6 +39,8 @@ class Discovery:
         world = self._sandbox.world
         address = resource.removeprefix("acct:")
         account = world.find_uri(resource) if "://" in resource else world.find_acct(address)
+        if address.endswith(f"@{self._sandbox.host}") and not self._sandbox.quirks.webfinger_by_host:
+            account = None
         if account is None:
             return Response(status_code=404)
         if account.suspended:
@@ -68,7 +70,7 @@ class Discovery:
     async def _nodeinfo(self, _request: Request) -> Response:
         body = {
             "version": "2.0",
-            "software": {"name": "mastodon", "version": VERSION},
+            "software": {"name": self._sandbox.quirks.software, "version": VERSION},
             "protocols": ["activitypub"],
             "services": {"outbound": [], "inbound": []},
             "usage": {"users": {"total": len(self._sandbox.world.accounts)}, "localPosts": 0},

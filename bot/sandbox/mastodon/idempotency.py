@@ -11,9 +11,9 @@ KEPT_SECONDS = 3600
 class Idempotency:
     """The keys of the last hour; `honoured` is False on the servers that ignore them."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], *, honoured: bool) -> None:
         self._now = now
-        self.honoured = True
+        self.honoured = honoured
         self._kept: dict[tuple[int, str], tuple[float, Status]] = {}
 
     def find(self, account: Account, key: str) -> Status | None:

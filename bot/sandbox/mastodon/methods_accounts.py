@@ -15,7 +15,8 @@ def _verify(call: Call) -> Json:
 
 def _update(call: Call) -> Json:
     me = call.me
-    me.bot = call.flag("bot", default=me.bot)
+    if call.sandbox.quirks.bot_label:
+        me.bot = call.flag("bot", default=me.bot)
     me.locked = call.flag("locked", default=me.locked)
     me.display_name = call.text("display_name") or me.display_name
     me.note = call.text("note") or me.note
@@ -43,8 +44,9 @@ def _lookup(call: Call) -> Json:
 
 
 def _relationships(call: Call) -> list[Json]:
-    numbers = [int(value) for value in call.many("id") if value.isdecimal()]
-    accounts = (call.sandbox.world.accounts.get(number) for number in dict.fromkeys(numbers))
+    world = call.sandbox.world
+    numbers = (world.read_id(value) for value in dict.fromkeys(call.many("id")))
+    accounts = (world.accounts.get(number) for number in numbers if number is not None)
     suspended_too = call.flag("with_suspended", default=False)
     return [
         call.sandbox.views.relationship(call.me, account)
@@ -55,10 +57,11 @@ def _relationships(call: Call) -> list[Json]:
 
 def _follow(call: Call) -> Json:
     me, other = call.me, call.sandbox.world.account(call.path_id())
+    before = call.sandbox.views.relationship(me, other)
     if call.sandbox.world.graph.check_follow(me, other):
         call.count(limits.FOLLOWS, me)
         call.sandbox.world.graph.follow(me, other)
-    return call.sandbox.views.relationship(me, other)
+    return before if call.sandbox.quirks.late_follows else call.sandbox.views.relationship(me, other)
 
 
 def _unfollow(call: Call) -> Json:
@@ -83,11 +86,16 @@ def _people(call: Call, edges: Mapping[Account, int]) -> list[Json]:
 
 def _statuses(call: Call) -> list[Json]:
     world, no_replies = call.sandbox.world, call.flag("exclude_replies", default=False)
+    private_too = not call.sandbox.quirks.private_at_home
     found = page(
         call,
         _named(call).statuses,
         lambda status: status.id,
-        lambda status: world.visible(status, call.viewer) and not (no_replies and status.in_reply_to),
+        lambda status: (
+            world.visible(status, call.viewer)
+            and not (no_replies and status.in_reply_to)
+            and (private_too or status.visibility != "direct")
+        ),
         20,
         40,
     )
@@ -105,7 +113,7 @@ def _search(call: Call) -> Json:
 
 
 def _account_search(call: Call) -> list[Json]:
-    return _found(call)
+    return _found(call) if call.sandbox.quirks.account_search else []
 
 
 def _found(call: Call) -> list[Json]:

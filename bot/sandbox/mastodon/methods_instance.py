@@ -1,8 +1,14 @@
 """What the server says of itself, and how clients become known to it."""
 
+from typing import TYPE_CHECKING
+
 from bot.sandbox.mastodon.accounts import Json
 from bot.sandbox.mastodon.api import Call, Method
+from bot.sandbox.mastodon.errors import ApiError, not_found
 from bot.sandbox.mastodon.views import VERSION
+
+if TYPE_CHECKING:
+    from bot.sandbox.mastodon.sandbox import MastodonSandbox
 
 _TITLE = "Sandbox"
 _ABOUT = "A small server on loopback."
@@ -31,8 +37,15 @@ def _application(call: Call) -> Json:
     return {"name": app.name if app else "Sandbox", "website": app.website if app else None}
 
 
+def _speaking(call: Call) -> "MastodonSandbox":
+    """Return the server, if it speaks of itself."""
+    if call.sandbox.quirks.instance_status is not None:
+        raise ApiError(call.sandbox.quirks.instance_status, "This server says nothing of itself")
+    return call.sandbox
+
+
 def _instance_v1(call: Call) -> Json:
-    sandbox = call.sandbox
+    sandbox = _speaking(call)
     return {
         "uri": sandbox.domain,
         "title": _TITLE,
@@ -54,7 +67,9 @@ def _instance_v1(call: Call) -> Json:
 
 
 def _instance_v2(call: Call) -> Json:
-    sandbox = call.sandbox
+    sandbox = _speaking(call)
+    if not sandbox.quirks.instance_v2:
+        raise not_found()
     streaming = {"urls": {"streaming": sandbox.url.replace("http", "ws", 1)}}
     return {
         "domain": sandbox.domain,
@@ -70,7 +85,7 @@ def _instance_v2(call: Call) -> Json:
         | streaming
         | {"translation": {"enabled": False}, "limited_federation": False},
         "registrations": {"enabled": False, "approval_required": False, "message": None, "url": None},
-        "api_versions": {"mastodon": 2},
+        **({"api_versions": {"mastodon": 2}} if sandbox.quirks.software == "mastodon" else {}),
         "contact": {"email": f"admin@{sandbox.domain}", "account": None},
         "rules": [],
     }

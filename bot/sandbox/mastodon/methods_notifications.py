@@ -4,14 +4,14 @@ from bisect import bisect_left
 
 from bot.sandbox.mastodon.accounts import POLICY_ACTIONS, Json, Notification
 from bot.sandbox.mastodon.api import Call, Method
-from bot.sandbox.mastodon.errors import invalid, not_found
+from bot.sandbox.mastodon.errors import ApiError, invalid, not_found
 from bot.sandbox.mastodon.paging import page
 
 
 def _list(call: Call) -> list[Json]:
     types, excluded = set(call.many("types")), set(call.many("exclude_types"))
     filtered_too = call.flag("include_filtered", default=False)
-    sender = call.number("account_id")
+    sender = call.id("account_id")
 
     def keep(entry: Notification) -> bool:
         if entry.sender.suspended or (entry.filtered and not filtered_too):
@@ -20,7 +20,7 @@ def _list(call: Call) -> list[Json]:
             return False
         return (not types or entry.kind in types) and entry.kind not in excluded
 
-    found = page(call, call.me.notifications, lambda entry: entry.id, keep, 40, 80)
+    found = page(call, call.me.notifications, lambda entry: entry.id, keep, 40, call.sandbox.quirks.page)
     return [call.sandbox.views.notification(entry) for entry in found]
 
 
@@ -34,10 +34,13 @@ def _show(call: Call) -> Json:
 
 
 def _policy(call: Call) -> Json:
+    if not call.sandbox.quirks.notification_policy:
+        raise ApiError(404, "Not Found")
     return call.sandbox.views.policy(call.me)
 
 
 def _set_policy(call: Call) -> Json:
+    _policy(call)
     for name in call.me.policy:
         action = call.text(name)
         if action is None:

@@ -4,6 +4,7 @@ from bot.sandbox.mastodon import limits
 from bot.sandbox.mastodon.accounts import VISIBILITIES, Draft, Json, Status
 from bot.sandbox.mastodon.api import Call, Method
 from bot.sandbox.mastodon.errors import ApiError, invalid
+from bot.sandbox.mastodon.paging import page
 
 
 def _publish(call: Call) -> Json:
@@ -21,16 +22,20 @@ def _publish(call: Call) -> Json:
 
 
 def _draft(call: Call) -> Draft:
+    as_json = call.request.headers.get("content-type", "").startswith("application/json")
+    if call.sandbox.quirks.statuses_in_json and not as_json:
+        return Draft("(nothing was understood)")
     visibility = call.text("visibility") or "public"
     if visibility not in VISIBILITIES:
         raise invalid("Visibility is not included in the list")
     reply_to = call.text("in_reply_to_id")
-    if reply_to and not reply_to.isdecimal():
+    parent = call.id("in_reply_to_id")
+    if reply_to and parent is None:
         raise ApiError(404, "The post you are trying to reply to does not appear to exist.")
     return Draft(
         call.text("status") or "",
         visibility,
-        int(reply_to) if reply_to else None,
+        parent,
         call.text("language"),
         call.text("spoiler_text") or "",
     )
@@ -60,6 +65,22 @@ def _context(call: Call) -> Json:
     }
 
 
+def _home(call: Call) -> list[Json]:
+    """Show what oneself and those whom one follows have published; private mentions have no place there on Mastodon."""
+    world, me = call.sandbox.world, call.me
+    private_too = call.sandbox.quirks.private_at_home
+    entries = sorted((status for one in (me, *me.following) for status in one.statuses), key=lambda status: status.id)
+    found = page(
+        call,
+        entries,
+        lambda status: status.id,
+        lambda status: world.visible(status, me) and (private_too or status.visibility != "direct"),
+        20,
+        40,
+    )
+    return [call.sandbox.views.status(status) for status in found]
+
+
 def _delete(call: Call) -> Json:
     status = call.sandbox.world.delete(call.me, call.path_id())
     return call.sandbox.views.status(status) | {"text": status.text}
@@ -69,6 +90,7 @@ _READ = ("read", "read:statuses")
 _WRITE = ("write", "write:statuses")
 
 METHODS = (
+    Method("GET", "/api/v1/timelines/home", "user", _READ, _home),
     Method("POST", "/api/v1/statuses", "user", _WRITE, _publish),
     Method("GET", "/api/v1/statuses/{id}", "optional", _READ, _show),
     Method("GET", "/api/v1/statuses/{id}/context", "optional", _READ, _context),

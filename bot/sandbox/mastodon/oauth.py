@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bot.sandbox.mastodon.accounts import Account, Json
 from bot.sandbox.mastodon.errors import OAuthError, invalid
+from bot.sandbox.mastodon.quirks import Quirks
 
 OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
 CODE_SECONDS = 600
@@ -87,8 +88,9 @@ class Token:
 class OAuthServer:
     """Register apps, give codes for consents and tokens for codes."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], quirks: Quirks) -> None:
         self._now = now
+        self._quirks = quirks
         self._apps: dict[str, App] = {}
         self._codes: dict[str, _Code] = {}
         self.tokens: dict[str, Token] = {}
@@ -104,7 +106,7 @@ class OAuthServer:
             raise invalid("Redirect URI can't be blank")
         if any(uri != OUT_OF_BAND and "://" not in uri for uri in uris):
             raise invalid("Redirect URI must be an absolute URI.")
-        if not SCOPES.issuperset(scopes):
+        if not self._quirks.any_scope and not SCOPES.issuperset(scopes):
             raise invalid("Scopes doesn't match configured on the server.")
         number = len(self._apps) + 1
         app = App(number, name, website, uris, scopes, secrets.token_urlsafe(32), secrets.token_urlsafe(32))
@@ -156,11 +158,16 @@ class OAuthServer:
         )
 
     def _redeem(self, app: App, form: Mapping[str, str]) -> Token:
-        code = self._codes.pop(form.get("code", ""), None)
-        if code is None or code.ask.app is not app or self._now() >= code.expires_at:
+        if not form.get("code"):
+            raise OAuthError("invalid_request", "Missing required parameter: code.")
+        code = self._codes.pop(form["code"], None)
+        if code is None:
+            raise OAuthError("invalid_grant", _BAD_GRANT, self._quirks.wrong_code_status)
+        if code.ask.app is not app or self._now() >= code.expires_at:
             raise OAuthError("invalid_grant", _BAD_GRANT)
         proved = _s256(form["code_verifier"]) if form.get("code_verifier") else ""
-        if form.get("redirect_uri") != code.ask.redirect_uri or not hmac.compare_digest(proved, code.ask.challenge):
+        challenge = code.ask.challenge if self._quirks.pkce else proved
+        if form.get("redirect_uri") != code.ask.redirect_uri or not hmac.compare_digest(proved, challenge):
             raise OAuthError("invalid_grant", _BAD_GRANT)
         key = (app.client_id, code.account.id, code.ask.scopes)
         token = self._reusable.get(key)

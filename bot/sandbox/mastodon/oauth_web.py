@@ -120,9 +120,11 @@ class OAuthPages:
             self._server.revoke(await _form(request))
         except OAuthError as error:
             return _failure(error)
-        return JSONResponse({})
+        return Response() if self._sandbox.quirks.empty_revocation else JSONResponse({})
 
     async def _metadata(self, _request: Request) -> Response:
+        if not self._sandbox.quirks.oauth_metadata:
+            return Response(status_code=404)
         return JSONResponse(metadata(self._sandbox.url))
 
 

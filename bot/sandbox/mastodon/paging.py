@@ -17,13 +17,15 @@ def page(
 
     `since_id` gives the newest of what is newer, `min_id` the oldest of it: a gap is filled with the latter.
     """
-    min_id, since_id, max_id = call.number("min_id"), call.number("since_id"), call.number("max_id")
-    after = max(min_id or 0, since_id or 0)
+    quirks = call.sandbox.quirks
+    min_id, since_id, max_id = call.id("min_id"), call.id("since_id"), call.id("max_id")
+    after = max(min_id or 0, (since_id or 0) if quirks.since_id else 0)
     low = bisect_right(entries, after, key=number) if after else 0
-    high = bisect_left(entries, max_id, key=number) if max_id is not None else len(entries)
-    order: Iterable[int] = range(high - 1, low - 1, -1) if min_id is None else range(low, high)
+    high = bisect_left(entries, max_id, key=number) if max_id is not None and quirks.max_id else len(entries)
+    upwards = min_id is not None and not quirks.jumping_min_id
+    order: Iterable[int] = range(low, high) if upwards else range(high - 1, low - 1, -1)
     found = list(islice((entries[at] for at in order if keep(entries[at])), call.limit(default, most)))
-    if min_id is not None:
+    if upwards:
         found.reverse()
-    call.link_pages([number(entry) for entry in found])
+    call.link_pages([call.sandbox.world.write_id(number(entry)) for entry in found])
     return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bot.sandbox.journal import Effect
 from bot.sandbox.mastodon.accounts import Account, Draft, Visibility
-from bot.sandbox.mastodon.errors import ApiError
+from bot.sandbox.mastodon.errors import ApiError, not_found
 from bot.sandbox.mastodon.oauth import FULL_SCOPE
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class MastodonPerson:
     @property
     def id(self) -> str:
         """Return the account's number on this server."""
-        return str(self.account.id)
+        return self._world.write_id(self.account.id)
 
     @property
     def follows(self) -> set[str]:
@@ -80,12 +80,12 @@ class MastodonPerson:
 
         An answer addresses the author of what it answers, as every app fills in, unless the text already does.
         """
-        number = int(reply_to) if reply_to is not None else None
+        number = self._number(reply_to) if reply_to is not None else None
         if number is not None:
             author = self._world.status(number, self.account).author
             if author is not self.account and author not in self._world.mentioned(text):
                 text = f"@{author.name} {text}"
-        return str(self._world.publish(self.account, Draft(text, visibility, number, language)).id)
+        return self._world.write_id(self._world.publish(self.account, Draft(text, visibility, number, language)).id)
 
     def dm(self, other: "MastodonPerson", text: str, *, reply_to: str | None = None) -> str:
         """Send a private mention and return the status's id; the other's name is put first unless it is there."""
@@ -93,14 +93,26 @@ class MastodonPerson:
             text = f"@{other.acct} {text}"
         return self.post(text, visibility="direct", reply_to=reply_to)
 
+    def _number(self, status_id: str) -> int:
+        number = self._world.read_id(status_id)
+        if number is None:
+            raise not_found()
+        return number
+
     def delete(self, status_id: str) -> None:
         """Delete one of this person's statuses."""
-        self._world.delete(self.account, int(status_id))
+        self._world.delete(self.account, self._number(status_id))
 
     def received_dms(self, from_: "MastodonPerson | None" = None, *, filtered: bool = False) -> list[ReceivedDm]:
         """Return the private mentions that this person saw come in, oldest first; or those that were held back."""
         return [
-            ReceivedDm(str(entry.status.id), entry.status.text, entry.sender.uri, entry.created_at, entry.filtered)
+            ReceivedDm(
+                self._world.write_id(entry.status.id),
+                entry.status.text,
+                entry.sender.uri,
+                entry.created_at,
+                entry.filtered,
+            )
             for entry in self.account.received
             if entry.status is not None
             and entry.filtered is filtered

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import httpx
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
 
 from bot.sandbox.consent_page import SignedIn
 from bot.sandbox.faults import FaultMiddleware, Faults
@@ -25,6 +28,7 @@ from bot.sandbox.mastodon.limits import RateLimits
 from bot.sandbox.mastodon.oauth import OAuthServer
 from bot.sandbox.mastodon.oauth_web import OAuthPages
 from bot.sandbox.mastodon.people import MastodonPerson
+from bot.sandbox.mastodon.quirks import MASTODON, Quirks
 from bot.sandbox.mastodon.streaming import Streaming
 from bot.sandbox.mastodon.views import Views
 from bot.sandbox.mastodon.world import World
@@ -46,22 +50,38 @@ class MastodonSandbox:
     """Serve a small Mastodon and let a story act on it in process.
 
     `journal` holds what came true, `faults` what is to go wrong; `limits` and `idempotency` may be changed at any time.
+    `quirks` are the character of another server software.
     With a clock of its own a test should stay at or after the real present: Mastodon.py forgets a reset in the past.
     """
 
-    def __init__(self, *, now: Callable[[], float] = time.time, rate_limits: bool = True, port: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float] = time.time,
+        rate_limits: bool = True,
+        port: int = 0,
+        quirks: Quirks = MASTODON,
+    ) -> None:
         self._server = LoopbackServer(port=port)
+        # The host by which the accounts are named, where it is another: it only sends WebFinger on.
+        self._name_server = (
+            LoopbackServer(Starlette(routes=[_sends_on(self._server.url)])) if quirks.split_domain else None
+        )
         self._http: httpx.AsyncClient | None = None
         self.now = now
         self.url = self._server.url
-        self.domain = self.url.removeprefix("http://")
+        self.quirks = quirks
+        self.host = self.url.removeprefix("http://")
+        self.domain = f"localhost:{self._name_server.port}" if self._name_server else self.host
+        if quirks.upper_case_domain:
+            self.domain = self.domain.upper()
         self.faults = Faults()
-        self.world = World(now, self.url, self.domain)
+        self.world = World(now, self.url, self.domain, quirks)
         self.journal = self.world.journal
         self.views = Views(self.world)
-        self.oauth = OAuthServer(now)
+        self.oauth = OAuthServer(now, quirks)
         self.limits = RateLimits(now, enabled=rate_limits)
-        self.idempotency = Idempotency(now)
+        self.idempotency = Idempotency(now, honoured=quirks.idempotency)
         self.streaming = Streaming(self)
         self.world.listener = self.streaming
         self.people: dict[str, MastodonPerson] = {}
@@ -77,6 +97,8 @@ class MastodonSandbox:
 
     async def __aenter__(self) -> Self:
         await self._server.start()
+        if self._name_server is not None:
+            await self._name_server.start()
         return self
 
     async def __aexit__(
@@ -85,12 +107,18 @@ class MastodonSandbox:
         self.streaming.close()
         if self._http is not None:
             await self._http.aclose()
+        if self._name_server is not None:
+            await self._name_server.stop()
         await self._server.stop()
 
-    def create_account(self, name: str, *, locked: bool = False, bot: bool = False) -> MastodonPerson:
-        """Open an account; ValueError for a name that is malformed or taken. `people` finds it by its actor URI."""
+    def create_account(self, name: str, *, locked: bool | None = None, bot: bool = False) -> MastodonPerson:
+        """Open an account, locked as the server does by itself unless it is said; `people` finds it by its actor URI.
+
+        ValueError for a name that is malformed or taken.
+        """
         account = self.world.create_account(name, f"pw-{name}")
-        account.locked, account.bot = locked, bot
+        account.locked = self.quirks.locked_by_default if locked is None else locked
+        account.bot = bot
         person = self.people[account.uri] = MastodonPerson(self, account)
         return person
 
@@ -110,3 +138,10 @@ class MastodonSandbox:
         if self._http is None:
             self._http = httpx.AsyncClient(trust_env=False)
         return self._http
+
+
+def _sends_on(url: str) -> Route:
+    async def webfinger(request: Request) -> RedirectResponse:
+        return RedirectResponse(f"{url}/.well-known/webfinger?{request.url.query}", 301)
+
+    return Route("/.well-known/webfinger", webfinger)

@@ -40,10 +40,13 @@ class Streaming:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [
-            Route("/api/v1/streaming/health", self._health, methods=["GET"]),
-            Route("/api/v1/streaming/{channel:path}", self._stream, methods=["GET"]),
-        ]
+        how = self._sandbox.quirks.streaming
+        if how == "sse":
+            return [
+                Route("/api/v1/streaming/health", self._health, methods=["GET"]),
+                Route("/api/v1/streaming/{channel:path}", self._stream, methods=["GET"]),
+            ]
+        return [Route("/api/v1/streaming", self._no_socket, methods=["GET"])] if how == "websocket" else []
 
     @property
     def open_streams(self) -> int:
@@ -85,6 +88,10 @@ class Streaming:
                 queue.put_nowait(line)
 
     # HTTP.
+
+    async def _no_socket(self, _request: Request) -> Response:
+        """Refuse whoever does not ask for a WebSocket; that nobody here speaks it is all the same to the bot."""
+        return JSONResponse({"error": "Bad Request: websocket: the client is not using the websocket protocol"}, 400)
 
     async def _health(self, _request: Request) -> Response:
         return PlainTextResponse("OK")

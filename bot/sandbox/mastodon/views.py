@@ -1,7 +1,7 @@
 """The entities of Mastodon's API as JSON (https://docs.joinmastodon.org/entities/)."""
 
 from bot.sandbox.mastodon.accounts import Account, Json, Notification, Status, iso
-from bot.sandbox.mastodon.text import CHARACTERS_PER_URL, MAX_CHARACTERS
+from bot.sandbox.mastodon.text import CHARACTERS_PER_URL
 from bot.sandbox.mastodon.world import World
 
 VERSION = "4.3.0"
@@ -12,14 +12,16 @@ class Views:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._quirks = world.quirks
+        self._id = world.write_id
 
     def account(self, account: Account) -> Json:
         """Show an account; of a suspended one only that it is."""
         picture = f"{self._world.base_url}/avatars/original/missing.png"
         shown: Json = {
-            "id": str(account.id),
+            "id": self._id(account.id),
             "username": account.name,
-            "acct": account.name,
+            "acct": self._acct(account),
             "display_name": "" if account.suspended else account.display_name,
             "locked": account.locked,
             "bot": account.bot,
@@ -44,7 +46,12 @@ class Views:
         }
         if account.suspended:
             shown["suspended"] = True
+        if not self._quirks.account_uri:
+            del shown["uri"]
         return shown
+
+    def _acct(self, account: Account) -> str:
+        return f"{account.name}@{self._world.domain}" if self._quirks.full_acct else account.name
 
     def credentials(self, account: Account) -> Json:
         """Show an account to its owner."""
@@ -60,13 +67,13 @@ class Views:
             "indexable": False,
         }
         role = {"id": "-99", "name": "", "permissions": "0", "color": "", "highlighted": False}
-        return self.account(account) | {"source": source, "role": role}
+        return self.account(account) | {"acct": account.name, "source": source, "role": role}
 
     def relationship(self, me: Account, other: Account) -> Json:
         """Show what one account is to another."""
         following = other in me.following
         return {
-            "id": str(other.id),
+            "id": self._id(other.id),
             "following": following,
             "showing_reblogs": following,
             "notifying": False,
@@ -87,16 +94,16 @@ class Views:
         """Show a status."""
         author, parent = status.author, status.in_reply_to
         return {
-            "id": str(status.id),
+            "id": self._id(status.id),
             "created_at": iso(status.created_at),
-            "in_reply_to_id": str(parent.id) if parent and not parent.deleted else None,
-            "in_reply_to_account_id": str(parent.author.id) if parent else None,
+            "in_reply_to_id": self._id(parent.id) if parent and not parent.deleted else None,
+            "in_reply_to_account_id": self._id(parent.author.id) if parent else None,
             "sensitive": bool(status.spoiler_text),
             "spoiler_text": status.spoiler_text,
             "visibility": status.visibility,
-            "language": status.language,
-            "uri": f"{author.uri}/statuses/{status.id}",
-            "url": f"{author.url}/{status.id}",
+            "language": status.language if self._quirks.languages else None,
+            "uri": f"{author.uri}/statuses/{self._id(status.id)}",
+            "url": f"{author.url}/{self._id(status.id)}",
             "replies_count": len(status.replies),
             "reblogs_count": 0,
             "favourites_count": 0,
@@ -111,7 +118,8 @@ class Views:
             "account": self.account(author),
             "media_attachments": [],
             "mentions": [
-                {"id": str(one.id), "username": one.name, "url": one.url, "acct": one.name} for one in status.mentions
+                {"id": self._id(one.id), "username": one.name, "url": one.url, "acct": self._acct(one)}
+                for one in status.mentions
             ],
             "tags": [],
             "emojis": [],
@@ -119,10 +127,15 @@ class Views:
             "poll": None,
         }
 
+    def notification_id(self, entry: Notification) -> str:
+        """Return the id by which a notification is known."""
+        written = self._id(entry.id)
+        return f"{iso(entry.created_at)}/{entry.kind}/{written}" if self._quirks.dated_notifications else written
+
     def notification(self, entry: Notification) -> Json:
         """Show a notification."""
         shown: Json = {
-            "id": str(entry.id),
+            "id": self.notification_id(entry),
             "type": entry.kind,
             "created_at": iso(entry.created_at),
             "group_key": f"ungrouped-{entry.id}",
@@ -148,7 +161,7 @@ class Views:
         return {
             "accounts": {"max_featured_tags": 10, "max_pinned_statuses": 5},
             "statuses": {
-                "max_characters": MAX_CHARACTERS,
+                "max_characters": self._quirks.max_characters,
                 "max_media_attachments": 4,
                 "characters_reserved_per_url": CHARACTERS_PER_URL,
             },

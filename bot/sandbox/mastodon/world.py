@@ -10,7 +10,10 @@ from bot.sandbox.journal import Effect, EffectKind, WatchedJournal
 from bot.sandbox.mastodon.accounts import Account, Draft, Notification, NotificationKind, Status
 from bot.sandbox.mastodon.errors import ApiError, invalid, not_found
 from bot.sandbox.mastodon.graph import Graph
-from bot.sandbox.mastodon.text import MAX_CHARACTERS, Mentioned, countable_length, entities, render
+from bot.sandbox.mastodon.ids import read_id, write_id
+from bot.sandbox.mastodon.quirks import Quirks
+from bot.sandbox.mastodon.rendering import render
+from bot.sandbox.mastodon.text import Mentioned, countable_length, entities
 
 _NAME = re.compile(r"[a-z0-9_]+([a-z0-9_.-]+[a-z0-9_]+)?", re.IGNORECASE)
 # How far up a thread the server looks for a private mention of the recipient's own (app/services/notify_service.rb).
@@ -33,15 +36,18 @@ class Listener(Protocol):
 class World:
     """Everything the server knows; refusals are ApiError."""
 
-    def __init__(self, now: Callable[[], float], base_url: str, domain: str) -> None:
+    def __init__(self, now: Callable[[], float], base_url: str, domain: str, quirks: Quirks) -> None:
         self._now = now
         self.base_url = base_url
+        self._host = base_url.removeprefix("http://")
         self.domain = domain
+        self.quirks = quirks
         self.journal = WatchedJournal()
         self.graph = Graph(now, self.journal, self._notify)
         self.listener: Listener | None = None
         self.accounts: dict[int, Account] = {}
         self._by_name: dict[str, Account] = {}
+        self._by_uri: dict[str, Account] = {}
         self._statuses: dict[int, Status] = {}
         self._last_id = 0
         self._notification_ids = itertools.count(1)
@@ -51,6 +57,14 @@ class World:
         self._last_id = max(self._last_id + 1, int(self._now() * 1000) << 16)
         return self._last_id
 
+    def write_id(self, number: int) -> str:
+        """Return a number as clients know it."""
+        return write_id(number, self.quirks.ids)
+
+    def read_id(self, text: str) -> int | None:
+        """Return the number that clients know so; None for what cannot be one."""
+        return read_id(text, self.quirks.ids)
+
     # Accounts.
 
     def create_account(self, name: str, password: str) -> Account:
@@ -59,15 +73,17 @@ class World:
             raise ValueError(f"{name!r} is no name of a Mastodon account.")
         if name.lower() in self._by_name:
             raise ValueError(f"The name {name!r} is taken.")
-        uri = f"{self.base_url}/users/{name}"
+        uri = self.base_url + self.quirks.actor_path.format(name=name, domain=self.domain)
         account = Account(self._new_id(), name, uri, f"{self.base_url}/@{name}", password, self._now())
+        if not self.quirks.notification_policy:
+            account.policy = dict.fromkeys(account.policy, "accept")
         self.accounts[account.id] = account
-        self._by_name[name.lower()] = account
+        self._by_name[name.lower()] = self._by_uri[uri] = self._by_uri[account.url] = account
         return account
 
     def find(self, name: str, domain: str = "") -> Account | None:
         """Return a local account by its name; any other domain is unknown here."""
-        if domain and domain.lower() != self.domain:
+        if domain and domain.lower() not in (self.domain.lower(), self._host):
             return None
         return self._by_name.get(name.lower())
 
@@ -78,10 +94,7 @@ class World:
 
     def find_uri(self, uri: str) -> Account | None:
         """Return an account by its actor URI or the address of its page."""
-        for prefix in (f"{self.base_url}/users/", f"{self.base_url}/@"):
-            if uri.startswith(prefix):
-                return self.find(uri.removeprefix(prefix))
-        return None
+        return self._by_uri.get(uri)
 
     def account(self, number: int) -> Account:
         """Return an account by its number; ApiError 404."""
@@ -115,11 +128,15 @@ class World:
         """Validate a draft and return the status that it answers."""
         if not draft.text.strip():
             raise invalid("Text can't be blank")
-        if countable_length(draft.text) + countable_length(draft.spoiler_text) > MAX_CHARACTERS:
-            raise invalid(f"Text character limit of {MAX_CHARACTERS} exceeded")
+        most = self.quirks.max_characters
+        length = len if self.quirks.counts_all else countable_length
+        if length(draft.text) + length(draft.spoiler_text) > most:
+            raise invalid(f"Text character limit of {most} exceeded")
         if draft.reply_to is None:
             return None
         parent = self._statuses.get(draft.reply_to)
+        if parent is None and self.quirks.deleted_parents:
+            return None
         if parent is None or not self.visible(parent, author):
             raise ApiError(404, "The post you are trying to reply to does not appear to exist.")
         return parent
@@ -136,7 +153,7 @@ class World:
             id=self._new_id(),
             author=author,
             text=draft.text,
-            content=render(draft.text, self._mentioned_as, self.base_url),
+            content=render(draft.text, self._mentioned_as, self.base_url, self.quirks.html),
             visibility=draft.visibility,
             mentions=[account for account in self.mentioned(draft.text) if account not in author.blocking],
             language=draft.language or author.language,
@@ -157,12 +174,12 @@ class World:
 
     def _mentioned_as(self, name: str, domain: str) -> Mentioned | None:
         account = self.find(name, domain)
-        return Mentioned(account.name, account.url) if account else None
+        return Mentioned(account.name, account.url, self.domain) if account else None
 
     def _write_down(self, status: Status) -> None:
         """Journal a status: a private mention once per addressee it reached, any other once."""
         author, parent = status.author, status.in_reply_to
-        reply_to = str(parent.id) if parent else None
+        own, reply_to = self.write_id(status.id), self.write_id(parent.id) if parent else None
         if status.visibility == "direct":
             reached = [one for one in status.mentions if one is not author and author not in one.blocking]
             addressees: list[Account | None] = [*reached]
@@ -173,7 +190,7 @@ class World:
         kind: EffectKind = "dm" if status.visibility == "direct" else "post"
         for addressee in addressees:
             to = addressee.uri if addressee else None
-            self.journal.add(Effect(kind, author.uri, to, status.text, str(status.id), status.created_at, reply_to))
+            self.journal.add(Effect(kind, author.uri, to, status.text, own, status.created_at, reply_to))
 
     def delete(self, author: Account, number: int) -> Status:
         """Delete a status of one's own, and the notifications of it; ApiError 404."""

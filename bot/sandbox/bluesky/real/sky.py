@@ -10,6 +10,10 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from bot.sandbox.bluesky.chat import Chat, ChatMessage
 from bot.sandbox.bluesky.errors import DmRefused
@@ -53,8 +57,8 @@ class RealSky:
             headers={"x-ratelimit-bypass": where["bypass"] or "", "user-agent": "somebody"},
         )
         self._service = LoopbackServer(ChatService(self.chat, self.world, self.plc_url, self.http).app)
-        self._clients = LoopbackServer(self._serve_client)
-        self._documents: dict[str, bytes] = {}
+        self._clients = LoopbackServer(Starlette(routes=[Route("/{path:path}", self._serve_client)]))
+        self._documents: dict[str, Mapping[str, Any]] = {}
         self._listening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -97,7 +101,7 @@ class RealSky:
     async def know_client(self, document: Mapping[str, Any]) -> None:
         """Have the document that describes an OAuth client be found under its client_id, an https address."""
         parts = urlsplit(document["client_id"])
-        self._documents[parts.path] = json.dumps(document).encode()
+        self._documents[parts.path] = document
         await self._ask("POST", "/elsewhere", {f"{parts.scheme}://{parts.netloc}": self._clients.url})
 
     async def settle(self) -> None:
@@ -132,11 +136,9 @@ class RealSky:
             async for line in events.aiter_lines():
                 self.world.take_in(json.loads(line))
 
-    async def _serve_client(self, scope: Any, _receive: Any, send: Any) -> None:
-        body = self._documents.get(scope["path"])
-        headers = [(b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": 404 if body is None else 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body or b"{}"})
+    async def _serve_client(self, request: Request) -> Response:
+        document = self._documents.get(request.url.path)
+        return JSONResponse(document) if document is not None else Response(status_code=404)
 
 
 class RealHands:
@@ -175,13 +177,22 @@ class RealHands:
 
     # Posts.
 
-    async def post(self, text: str, *, reply_to: str | None = None, langs: Sequence[str] | None = None) -> str:
+    async def post(
+        self,
+        text: str,
+        *,
+        reply_to: str | None = None,
+        langs: Sequence[str] | None = None,
+        written_at: float | None = None,
+    ) -> str:
         """Publish a post and return its address."""
         value: Json = {"text": text, "facets": mention_facets(self._sky.world, text)}
         if langs is not None:
             value["langs"] = list(langs)
         if reply_to is not None:
             value["reply"] = reply_refs(self._sky.world, reply_to)
+        if written_at is not None:
+            value["createdAt"] = iso(written_at)
         return await self._create(POST, value)
 
     async def delete(self, uri: str) -> None:

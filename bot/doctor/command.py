@@ -1,0 +1,157 @@
+"""`reflock doctor` at the terminal: a line for each finding, a question before each change."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+import sqlalchemy as sa
+
+from bot.config import Loaded, Secrets
+from bot.doctor import Check, Finding, Patience, State, examine
+from bot.doctor.installation import Installation
+from bot.networks.errors import NetworkError
+from storage.database import DatabaseError
+
+_EXIT_WRONG: Final = 1
+_MARKS: Final = {State.OK: "ok", State.WRONG: "FIX", State.UNCHECKED: "-"}
+_SHORTEST_SECRET: Final = 6  # what is shorter is no secret, and would blot out half of every line
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What stands on the command line."""
+
+    fix: bool = False
+    yes: bool = False
+    json_output: bool = False
+
+
+async def run_doctor(loaded: Loaded, asked: Asked, seconds: float) -> None:
+    """Check everything, mend what the operator agrees to; exit code 1 when something stays wrong."""
+    async with Installation(loaded) as here:
+        await consult(here, asked, Patience(seconds))
+
+
+async def consult(here: Installation, asked: Asked, patience: Patience) -> None:
+    """Check an installation, mend what the operator agrees to, and check it again."""
+    checks, paper = here.checks(), _Paper(here.loaded, to_machine=asked.json_output)
+    paper.note(f"Checking; each answer is waited for at most {patience.seconds:g} seconds.")
+    findings = await _examine(checks, patience, paper)
+    mended = [finding.name for finding in findings if asked.fix and await _mend(finding, asked, paper)]
+    if mended:
+        paper.say("Checked again:")
+        findings = await _examine(checks, patience, paper)
+    wrong = sum(finding.state is State.WRONG for finding in findings)
+    if asked.json_output:
+        paper.object({"checks": [paper.entry(finding) for finding in findings], "wrong": wrong, "mended": mended})
+    else:
+        paper.say(_summary(findings, wrong, fix=asked.fix))
+    if wrong:
+        raise click.exceptions.Exit(_EXIT_WRONG)
+
+
+async def _examine(checks: Sequence[Check], patience: Patience, paper: "_Paper") -> list[Finding]:
+    return await examine(checks, patience, found=paper.finding, waiting=paper.waiting)
+
+
+async def _mend(finding: Finding, asked: Asked, paper: "_Paper") -> bool:
+    """Mend one thing after a yes; tell whether something was changed."""
+    if finding.mend is None or not (asked.yes or click.confirm(paper.clean(finding.mend.question))):
+        return False
+    try:
+        await finding.mend.act()
+    except (NetworkError, DatabaseError, sa.exc.SQLAlchemyError, OSError) as error:
+        paper.say(f"{finding.name}: could not be set: {error}")
+        return False
+    paper.say(f"{finding.name}: set.")
+    return True
+
+
+def _summary(findings: Sequence[Finding], wrong: int, *, fix: bool) -> str:
+    unchecked = sum(finding.state is State.UNCHECKED for finding in findings)
+    settable = sum(finding.mend is not None for finding in findings)
+    parts = [f"{len(findings)} checks: {wrong} to fix" if wrong else f"{len(findings)} checks: nothing is wrong"]
+    if unchecked:
+        parts.append(f"{unchecked} not checked")
+    if settable and not fix:
+        parts.append(f"{settable} can be set by: reflock doctor --fix")
+    return f"{', '.join(parts)}."
+
+
+class _Paper:
+    """What is written on: lines for people or one object for machines, never with a secret in it."""
+
+    def __init__(self, loaded: Loaded, *, to_machine: bool) -> None:
+        self._secrets = sorted(_secrets(loaded), key=len, reverse=True)
+        self._to_machine = to_machine
+        # Where people look on, a line below the last one says what is still waited for.
+        self._shows_waiting = sys.stderr.isatty() and not to_machine
+
+    def clean(self, text: str) -> str:
+        """Return a text without our secrets and without what moves a terminal's cursor: servers are quoted in it."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return "".join(letter if letter.isprintable() else " " for letter in text)
+
+    def say(self, text: str) -> None:
+        """Write a line for people."""
+        self._wipe()
+        if not self._to_machine:
+            click.echo(self.clean(text))
+
+    def note(self, text: str) -> None:
+        """Write a line that is no result."""
+        if not self._to_machine:
+            click.echo(text, err=True)
+
+    def finding(self, finding: Finding) -> None:
+        """Write the line of one finding."""
+        state = finding.state
+        what = f"not checked: {finding.found}" if state is State.UNCHECKED else finding.found
+        remedy = f" {finding.remedy}" if finding.remedy else ""
+        end = "" if what.endswith((".", "?", "!")) else "."
+        self.say(f"{_MARKS[state]:<4} {finding.name}: {what}{end}{remedy}")
+
+    def waiting(self, names: Sequence[str]) -> None:
+        """Show what is still waited for."""
+        if self._shows_waiting and names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            click.echo(f"\r\x1b[K     waiting for: {names[0]}{more}", nl=False, err=True)
+
+    def _wipe(self) -> None:
+        if self._shows_waiting:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+    def entry(self, finding: Finding) -> dict[str, Any]:
+        """Return one finding for machines."""
+        return {
+            "name": finding.name,
+            "state": finding.state.value,
+            "found": self.clean(finding.found),
+            "remedy": self.clean(finding.remedy),
+            "can_be_set": finding.mend is not None,
+        }
+
+    def object(self, value: dict[str, Any]) -> None:
+        """Write everything for machines."""
+        click.echo(json.dumps(value))
+
+
+def _secrets(loaded: Loaded) -> Iterator[str]:
+    """Yield every text that must not be read by anybody."""
+    for name in Secrets.model_fields:
+        value = getattr(loaded.secrets, name).get_secret_value()
+        parts = [value, *value.split(","), *value.splitlines()] if name != "database_url" else [_password(value)]
+        yield from (part.strip() for part in parts if len(part.strip()) >= _SHORTEST_SECRET)
+    if password := _password(loaded.config.database.url):
+        yield password
+
+
+def _password(url: str) -> str:
+    try:
+        return sa.make_url(url).password or ""
+    except (sa.exc.ArgumentError, ValueError):
+        return url

@@ -1,0 +1,211 @@
+"""See whether the Mastodon-API server lets the bot in, what its token may do, and what its account says."""
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from bot.doctor import Check, Finding, Mend, ok, unchecked, wrong
+from bot.doctor.installation import Installation
+from bot.networks.errors import LOGIN_REFUSED, NetworkError, Refused, Unavailable
+from bot.networks.mastodon import ACCEPT, accept_private_mentions, mark_as_bot, private_mentions
+from bot.networks.mastodon_client import FORBIDDEN, MastodonClient
+
+_LOGIN: Final = "Mastodon login"
+# Everything bot/networks/mastodon*.py asks as the bot (https://docs.joinmastodon.org/api/oauth-scopes/).
+_READS: Final = frozenset({"read:accounts", "read:follows", "read:notifications", "read:statuses"})
+_WRITES: Final = frozenset({"write:accounts", "write:notifications", "write:statuses"})
+_MAKE_ANOTHER: Final = (
+    "In the bot account's settings, under Development, make an application with the scopes read, write:accounts, "
+    "write:notifications and write:statuses, and copy its access token to REFLOCK_MASTODON_ACCESS_TOKEN."
+)
+_MAY_NOT: Final = frozenset({LOGIN_REFUSED, FORBIDDEN})
+
+
+class MastodonChecks:
+    """The checks of one token."""
+
+    def __init__(self, here: Installation) -> None:
+        self._here = here
+        self._section = here.loaded.config.mastodon
+        self._token = here.loaded.secrets.mastodon_access_token.get_secret_value()
+        self._account: Any = None
+
+    def checks(self) -> list[Check]:
+        """Return the checks."""
+        unanswered = "Is the server up, and is [mastodon] base_url right?"
+        return [
+            Check("Mastodon server", self.server, unanswered=unanswered),
+            Check(_LOGIN, self.login, unanswered=unanswered),
+            Check("Mastodon scopes", self.scopes, (_LOGIN,), unanswered),
+            Check("Mastodon bot flag", self.flag, (_LOGIN,), unanswered),
+            Check("Mastodon private mentions", self.mentions, (_LOGIN,), unanswered),
+            Check("Mastodon news", self.news, (_LOGIN,), unanswered),
+        ]
+
+    def _new_line(self) -> MastodonClient:
+        """Return a line of its own for each check: on one they would queue up behind an answer that does not come."""
+        line = MastodonClient(self._section.base_url, self._token, self._here.clock, name="doctor")
+        self._here.stack.callback(line.close)
+        return line
+
+    async def server(self) -> Finding:
+        """Learn what software it is; NodeInfo names it, where there is one."""
+        if not self._section.base_url:
+            return unchecked("[mastodon] base_url is missing")
+        url, software = self._section.base_url, await self._named_software() or await self._version()
+        return ok(f"{url} is {software}" if software else f"{url} answers, and does not say what software it is")
+
+    async def _named_software(self) -> str:
+        """Return what NodeInfo says; empty where there is none that can be read."""
+        guard = self._here.guard
+        with contextlib.suppress(NetworkError):
+            listed = (await guard.request("GET", f"{self._section.base_url}/.well-known/nodeinfo")).json_object()
+            for link in _items(listed.get("links")):
+                software = (await guard.request("GET", str(link.get("href")))).json_object().get("software")
+                if isinstance(software, dict):
+                    return f"{software.get('name')} {software.get('version')}"
+        return ""
+
+    async def _version(self) -> str:
+        with contextlib.suppress(Refused):
+            instance = await self._new_line().call("instance", lambda sdk: sdk.instance_v1())
+            if isinstance(instance, dict) and instance.get("version"):
+                return f"a server of version {instance['version']}"
+        return ""
+
+    async def login(self) -> Finding:
+        """See whose token it is."""
+        if not self._section.base_url or not self._token:
+            return unchecked("[mastodon] base_url or REFLOCK_MASTODON_ACCESS_TOKEN is missing")
+        try:
+            self._account = await self._credentials(self._new_line())
+            name = str(self._account["username"])
+        except Refused as refusal:
+            return wrong(
+                f"{self._section.base_url} does not take the access token: {refusal.detail or refusal.reason}",
+                _MAKE_ANOTHER,
+            )
+        except (TypeError, LookupError) as error:
+            raise Unavailable("The server does not say who we are.") from error
+        return ok(f"@{name} on {self._section.base_url}")
+
+    async def scopes(self) -> Finding:
+        """See what the token may: reading is tried; of writing only what the server tells is known."""
+        number = str(self._account["id"])
+        tried: dict[str, Callable[[Any], Any]] = {
+            "read:notifications": lambda sdk: sdk.notifications(types=["mention"], limit=1),
+            "read:follows": lambda sdk: sdk.account_relationships([number]),
+            "read:statuses": lambda sdk: sdk.account_statuses(number, limit=1),
+            "read:accounts": lambda sdk: sdk.account_search(str(self._account["username"]), limit=1),
+        }
+        line = self._new_line()
+        lacking = {scope for scope, ask in tried.items() if await _may_not(line, ask)}
+        told = await _told_scopes(line)
+        if told is not None:
+            lacking |= {scope for scope in _READS | _WRITES if not _covered(scope, told)}
+        if lacking:
+            return wrong(f"the token does not cover {', '.join(sorted(lacking))}", _MAKE_ANOTHER)
+        if told is None:
+            return ok("the token may read all that is needed; this server does not tell whether it may write")
+        return ok("the token may read and write all that is needed")
+
+    async def flag(self) -> Finding:
+        """See whether the profile says that we are a bot."""
+        line = self._new_line()
+        account = await self._credentials(line)
+        if account.get("bot"):
+            return ok("the profile says so")
+
+        async def mark() -> None:
+            if not await mark_as_bot(line):
+                raise Refused("not kept", "the server keeps no such mark; say it in the profile's text")
+
+        return wrong(
+            "the profile does not say that this is a bot",
+            "reflock run sets it when it starts; in the profile's settings: This is an automated account.",
+            Mend(f"Mark @{account.get('username')} on {self._section.base_url} as a bot?", mark),
+        )
+
+    async def mentions(self) -> Finding:
+        """See what becomes of strangers' private mentions."""
+        line = self._new_line()
+        try:
+            policy = await private_mentions(line)
+        except Refused as refusal:
+            if refusal.reason in _MAY_NOT:
+                return unchecked(f"the token may not read the notification policy ({refusal.detail})")
+            return ok(
+                "not needed: this server has no notification policy, which came with Mastodon 4.3. On an older Mastodon, "
+                "see that the bot's preferences do not block direct messages from people it does not follow"
+            )
+        if policy == ACCEPT:
+            return ok("everybody may write")
+        return wrong(
+            f"those of strangers are held back (for_private_mentions is {policy})",
+            "reflock run lets them through when it starts; in the app: Notifications, filtered notifications.",
+            Mend(
+                f"Let everybody's private mentions through on {self._section.base_url}?",
+                partial(accept_private_mentions, line),
+            ),
+        )
+
+    async def news(self) -> Finding:
+        """See how the bot hears that there is something new; nothing is wrong with polling alone."""
+        polling = f"the server is asked every {self._section.poll_seconds:g} seconds"
+        if not self._section.streaming:
+            return ok(f"{polling}; [mastodon] streaming is off")
+        address = await self._streaming_address()
+        if not address:
+            return ok(f"{polling}; it does not say that it streams")
+        try:
+            healthy = (await self._here.guard.request("GET", f"{address}/api/v1/streaming/health")).ok
+        except NetworkError:
+            healthy = False
+        if not healthy:
+            return ok(f"{polling}; it has no stream of server-sent events at {address}")
+        return ok(f"streamed from {address}; beside it {polling}")
+
+    async def _streaming_address(self) -> str:
+        """Return where the server streams, as an address for HTTP; empty when it does not say."""
+        line = self._new_line()
+        for ask in (lambda sdk: sdk.instance_v2(), lambda sdk: sdk.instance_v1()):
+            try:
+                instance = await line.call("instance", ask)
+                urls = instance.get("urls") or instance["configuration"]["urls"]
+                address = urlsplit(str(urls.get("streaming") or urls["streaming_api"]))
+            except (NetworkError, LookupError, TypeError, AttributeError, ValueError):
+                continue
+            return f"{address.scheme.replace('ws', 'http', 1)}://{address.netloc}"
+        return ""
+
+    async def _credentials(self, line: MastodonClient) -> Any:
+        return await line.call("credentials", lambda sdk: sdk.account_verify_credentials())
+
+
+async def _may_not(line: MastodonClient, ask: Callable[[Any], Any]) -> bool:
+    try:
+        await line.call("scopes", ask)
+    except Refused as refusal:
+        return refusal.reason in _MAY_NOT
+    return False
+
+
+async def _told_scopes(line: MastodonClient) -> frozenset[str] | None:
+    """Return the scopes of the application whose token it is: Mastodon tells them since 4.3."""
+    try:
+        application = await line.call("scopes", lambda sdk: sdk.app_verify_credentials())
+    except Refused:
+        return None
+    scopes = application.get("scopes") if isinstance(application, dict) else None
+    return frozenset(map(str, scopes)) if isinstance(scopes, list) and scopes else None
+
+
+def _covered(scope: str, granted: frozenset[str]) -> bool:
+    verb, _, what = scope.partition(":")
+    return scope in granted or verb in granted or (what == "follows" and "follow" in granted)
+
+
+def _items(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
