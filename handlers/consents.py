@@ -55,6 +55,10 @@ _PROBLEMS: Final[Mapping[str, str]] = {
         "That server does not let me ask for consent: it does not answer as Mastodon's servers do. Is its name right? If "
         "so, follow by hand: contacts shows whom."
     ),
+    "consents_mixed_up": N_(
+        "That server's software does not keep people's consents apart: I could be given somebody else's, so I do not ask "
+        "there. Follow by hand: contacts shows whom."
+    ),
     "forbidden": N_(
         "That address is not one that I may ask. Write just the server's name, for example: mastodon.social"
     ),

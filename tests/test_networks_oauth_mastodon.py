@@ -17,6 +17,7 @@ from bot.networks.guard import GuardedClient, normalise_server
 from bot.networks.oauth_mastodon import OUT_OF_BAND, MastodonApp, MastodonConsent, MastodonOauth, MastodonTokens
 from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonSandbox
+from bot.sandbox.mastodon.quirks import SNAC
 from bot.web.serving import Server
 
 HOME = "https://reflock.example"
@@ -199,6 +200,14 @@ async def test_what_is_no_mastodon_server_says_so(oauth: MastodonOauth, server: 
     with pytest.raises(Refused, match="does not let apps be registered") as caught:
         await oauth.register(server.domain)
     assert caught.value.reason == "no_mastodon_api"
+
+
+async def test_nobody_consents_where_consents_are_mixed_up() -> None:
+    async with MastodonSandbox(quirks=SNAC) as snac, GuardedClient(allow_private=frozenset({snac.domain})) as guard:
+        oauth = MastodonOauth(guard, public_url="https://bot.example", clock=snac.now)
+        with pytest.raises(Refused, match="snac does not keep the consents of several people apart") as caught:
+            await oauth.register(snac.domain)
+    assert caught.value.reason == "consents_mixed_up"
 
 
 async def test_a_server_in_trouble_is_asked_again_later(oauth: MastodonOauth, server: MastodonSandbox) -> None:

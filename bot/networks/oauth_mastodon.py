@@ -43,6 +43,8 @@ _SCOPES: Final = (
     "read write",
 )
 _HEED_FINE_SCOPES: Final = frozenset({"mastodon", "gotosocial"})
+# There a consent belongs to the app, not to the code: any code gives the token of whoever signed in last (snac 2.94).
+_MIX_UP_CONSENTS: Final = frozenset({"snac"})
 # What a server may answer to a registration whose scopes it does not know.
 _SCOPE_REFUSALS: Final = frozenset({400, 401, 403, 422})
 
@@ -210,7 +212,10 @@ class MastodonOauth:
 
     async def _supposed(self, base_url: str) -> list[str]:
         """Return the sets of scopes to try where the server does not tell those it knows, by what its software heeds."""
-        fine = await self._software(base_url) in _HEED_FINE_SCOPES
+        software = await self._software(base_url)
+        if software in _MIX_UP_CONSENTS:
+            raise Refused("consents_mixed_up", f"{software} does not keep the consents of several people apart.")
+        fine = software in _HEED_FINE_SCOPES
         return [scopes for scopes in _SCOPES if "profile" not in scopes and (fine or ":accounts" not in scopes)]
 
     async def _software(self, base_url: str) -> str:

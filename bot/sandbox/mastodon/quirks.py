@@ -175,4 +175,6 @@ SNAC: Final = Quirks(
     any_scope=True,
     dead_token_status=422,
 )
-CHARACTERS: Final = (MASTODON, OLD_MASTODON, SPLIT_DOMAIN, SILENT, GOTOSOCIAL, TAKAHE, PLEROMA, HOLLO, SNAC)
+# Where a server says that it is snac nobody is asked to consent; its other ways are survived wherever they are met.
+_LIKE_SNAC: Final = replace(SNAC, software="unknown")
+CHARACTERS: Final = (MASTODON, OLD_MASTODON, SPLIT_DOMAIN, SILENT, GOTOSOCIAL, TAKAHE, PLEROMA, HOLLO, _LIKE_SNAC)
