@@ -179,6 +179,19 @@ def _fits(message: Message) -> bool:
     return all(wanted - plural <= _fields(text) <= wanted | plural for text in _strings(message.string))
 
 
+def test_every_test_that_holds_the_sandbox_to_something_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")))
+    written = {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+    assert named
+    assert named - written == set()
+
+
 def test_messages_are_extracted_as_the_makefile_does() -> None:
     assert f'-k "{KEYWORDS}"' in (ROOT / "Makefile").read_text("utf-8")
     assert len(_extracted()) > 200
