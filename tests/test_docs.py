@@ -190,6 +190,7 @@ def test_every_test_that_holds_the_sandbox_to_something_exists() -> None:
 
     assert named
     assert named - written == set()
+    assert [document.name for document in DOCUMENTS if "@@" in document.read_text(encoding="utf-8")] == []
 
 
 def test_messages_are_extracted_as_the_makefile_does() -> None:

