@@ -31,12 +31,20 @@ def main() -> None:
 
 
 @main.command()
+@click.option(
+    "--role",
+    type=click.Choice(["all", "listen", "work", "web"]),
+    default="all",
+    show_default=True,
+    help="What this process does, beside others on the same PostgreSQL database.",
+)
+@click.option("--worker", help="The name of this process among them, instead of [bot] worker.")
 @_config_option
-def run(config_path: Path) -> None:
+def run(config_path: Path, role: str, worker: str | None) -> None:
     """Run the bot until it is told to stop."""
-    from bot.app import run_app
+    from bot.running import Role, run_app
 
-    _in_loop(config_path, run_app, complete=True)
+    _in_loop(config_path, run_app, Role(role), worker, complete=True)
 
 
 @main.command(short_help="Write a config.toml to fill in, and a .env with fresh keys.")
@@ -127,6 +135,24 @@ def upgrade(config_path: Path) -> None:
     from bot.operating import upgrade_database
 
     _in_loop(config_path, upgrade_database)
+
+
+@db.command()
+@_config_option
+def verify(config_path: Path) -> None:
+    """Compare the index of lists with the lists themselves."""
+    from bot.operating import verify_index
+
+    _in_loop(config_path, verify_index)
+
+
+@db.command()
+@_config_option
+def rebuild(config_path: Path) -> None:
+    """Make the index of lists anew from the lists."""
+    from bot.operating import rebuild_index
+
+    _in_loop(config_path, rebuild_index)
 
 
 @db.command()

@@ -1,7 +1,6 @@
 """The composition root: the one file that names every concrete class."""
 
 import asyncio
-import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +16,6 @@ from bot.config import ConfigError, Loaded
 from bot.consents import Consents
 from bot.events import Clock, Events
 from bot.inbox import Inbox
-from bot.loops import Wake, listen, perform
 from bot.networks import Network
 from bot.networks.bluesky import BlueskyNetwork
 from bot.networks.errors import Refused, Unavailable
@@ -30,7 +28,6 @@ from bot.networks.sessions import DatabaseSessions
 from bot.outbox import Outbox, Performer
 from bot.performing import Acting, Revoking, Speaking
 from bot.proof import PostLookup
-from bot.schedule import make_schedule
 from handlers import router
 from handlers.context import World
 from handlers.registry import Registry
@@ -85,11 +82,14 @@ async def open_database(loaded: Loaded) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def open_app(loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = True) -> AsyncIterator[App]:
+async def open_app(
+    loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = True, worker: str | None = None
+) -> AsyncIterator[App]:
     """Put a Reflock together and log in; ConfigError, DatabaseError, BadKeyError or NetworkError when it cannot run.
 
     With `log_in` an empty database is prepared; one of another revision is always refused. What only decides and
-    promises needs no network, and works without a log-in while they are down.
+    promises needs no network, and works without a log-in while they are down. `worker` names this process among others
+    on the same database, instead of the configuration's name.
     """
     keys = make_keys(loaded)
     async with AsyncExitStack() as stack:
@@ -122,7 +122,7 @@ async def open_app(loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = Tr
         outbox = Outbox(
             events,
             _performers(loaded, events, lookup, consents),
-            worker=loaded.config.bot.worker,
+            worker=worker or loaded.config.bot.worker,
             lease_ms=loaded.config.bot.lease_seconds * 1000,
         )
         stack.push_async_callback(outbox.stop)
@@ -226,43 +226,3 @@ def _performers(
         DeliveryKind.CONSENT: Consenting(events, consents),
         DeliveryKind.REVOKE: Revoking(events),
     }
-
-
-async def run_app(loaded: Loaded) -> None:
-    """Run until SIGINT or SIGTERM: listen, keep promises, tick, and serve the pages."""
-    from bot.web.app import web
-    from bot.web.serving import Server
-
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_app(loaded) as app, AsyncExitStack() as stack:
-        await stack.enter_async_context(app.events.database.alone(loaded.config.bot.worker))
-        wake = Wake()
-        app.events.on_promise = wake.ring
-        recovered = await app.outbox.recover()
-        try:
-            server = Server(host=loaded.config.web.host, port=loaded.config.web.port)
-        except OSError as error:
-            raise ConfigError(f"[web] host and port cannot be listened on: {error.strerror}.") from None
-        server.app = web(app.events, app.consents, loaded)
-        await stack.enter_async_context(server)
-        schedule = make_schedule(app.events, app.announcing, loaded)
-        schedule.start()
-        stack.callback(schedule.shutdown, wait=False)
-        loops = [
-            asyncio.create_task(listen(inbox, app.networks[name], _poll_seconds(loaded, name)))
-            for name, inbox in app.inboxes.items()
-        ]
-        loops.append(asyncio.create_task(perform(app.outbox, wake, app.events.clock)))
-        _log.info("running", networks=sorted(app.networks), pages=server.url, lanes_recovered=recovered)
-        await stop.wait()
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
-        _log.info("stopping")
-
-
-def _poll_seconds(loaded: Loaded, name: NetworkName) -> float:
-    section = loaded.config.bluesky if name is NetworkName.BLUESKY else loaded.config.mastodon
-    return section.poll_seconds

@@ -40,6 +40,10 @@ class Inbox:
         self._network = network
         self._cursor: str | None = None
 
+    def begin(self) -> None:
+        """Go on from where the database says: another process may have listened meanwhile."""
+        self._cursor = None
+
     async def turn(self) -> int:
         """Hear once and decide everything that is new; return how many messages that were.
 

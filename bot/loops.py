@@ -15,8 +15,8 @@ from bot.outbox import Outbox
 _log = structlog.get_logger()
 
 _LONGEST_PAUSE: Final = 300.0
-# What another process promised is seen at the latest after this many seconds.
-_IDLE_SECONDS: Final = 1.0
+# A promise rings a bell, in this process and on PostgreSQL in all; this is for a bell that was not heard.
+_IDLE_SECONDS: Final = 15.0
 
 
 class Wake:

@@ -1,10 +1,14 @@
 """What an operator does from the command line: each takes the loaded configuration and prints what came of it."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Final
 
 import click
+from rich.console import Console
+from rich.progress import Progress
 
 from bot.app import epoch_ms, make_keys, open_app, open_database
 from bot.config import ConfigError, Loaded
@@ -12,7 +16,7 @@ from handlers import privacy
 from handlers.claims import review
 from handlers.context import Context
 from handlers.stats import count
-from storage import accounts, claims, messages, reports
+from storage import accounts, claims, messages, reports, segments, segments_check
 from storage.database import Database
 from storage.records import Account, Claim
 from storage.rotation import rotate
@@ -28,6 +32,51 @@ async def upgrade_database(loaded: Loaded) -> None:
         await database.check_version()
         address = database.address
     click.echo(f"{address} is {'prepared' if empty else 'up to date'}.")
+
+
+async def verify_index(loaded: Loaded) -> None:
+    """Compare the index of lists with the lists, and say what is wrong; Failed when something is."""
+    async with open_database(loaded) as database:
+        await database.check_version()
+        with _progress("Comparing the index with the lists") as told:
+            problems = await segments_check.verify(database, told)
+        async with database.reading() as connection:
+            live = await segments.live_segments(connection)
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise click.ClickException("The index is not as it should be. Make it anew with: reflock db rebuild")
+    links = sum(each.links for each in live)
+    click.echo(
+        f"The index is sound: {len(live)} segments, {links:,} links."
+        if live
+        else "There is no index yet: so few lists are searched without one."
+    )
+
+
+async def rebuild_index(loaded: Loaded) -> None:
+    """Make the index of lists anew; the old one serves until the new one is there.
+
+    On SQLite nobody else may work on the file meanwhile.
+    """
+    async with open_database(loaded) as database:
+        await database.check_version()
+        async with database.alone("db rebuild"), database.only_one(segments.TASK) as only:
+            if not only:
+                raise click.ClickException("The index is being looked after at this moment. Try again in a minute.")
+            with _progress("Indexing the lists") as told:
+                await segments.rebuild(database, told)
+        async with database.reading() as connection:
+            live = await segments.live_segments(connection)
+    click.echo(f"The index is new: {len(live)} segments, {sum(each.links for each in live):,} links.")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far something is, on a terminal: links done, of all."""
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, links: bar.update(task, completed=done, total=links)
 
 
 async def rotate_keys(loaded: Loaded) -> None:

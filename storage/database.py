@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -32,6 +33,8 @@ PRAGMAS: Final = (
     "secure_delete=ON",
 )
 _READERS: Final = 4
+# How often whoever holds a task looks whether the line to the server still stands.
+_LOST_AFTER_SECONDS: Final = 3.0
 # How often something is decided anew when another transaction got in its way.
 _CONFLICTS: Final = 20
 # How long a predecessor of the same name may take to end.
@@ -71,6 +74,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = parse_url(url)
         self.is_sqlite: Final = self.url.get_backend_name() == "sqlite"
+        self._tasks: set[str] = set()
         self._writer = _engine(self.url, readers=False)
         if self.is_sqlite:
             self._reader = _engine(self.url, readers=True)
@@ -104,6 +108,59 @@ class Database:
         held = _alone_in_file(self.url) if self.is_sqlite else _alone_on_server(self._writer, worker)
         async with held:
             yield
+
+    async def has_died(self, connection: AsyncConnection, worker: str) -> bool:
+        """Tell whether no process of this name is alive (see `alone`); it cannot come to life before the commit."""
+        if self.is_sqlite:
+            return False  # the file belongs to this process
+        key = _lock_key(f"reflock worker {worker}")
+        return bool(await connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key))))
+
+    @asynccontextmanager
+    async def only_one(self, task: str) -> AsyncIterator["Only"]:
+        """Tell whether this is the only one, of all processes on this database, that does a task now.
+
+        Whoever is not may try again later; on SQLite there is no other process (see `alone`).
+        """
+        if task in self._tasks:
+            yield Only(mine=False)
+            return
+        self._tasks.add(task)
+        try:
+            if self.is_sqlite:
+                yield Only(mine=True)
+                return
+            async with self._writer.connect() as plain:
+                connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+                await _notice_soon(connection)
+                key = _lock_key(f"reflock task {task}")
+                mine = bool(await connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))))
+                try:
+                    yield Only(mine=mine, connection=connection)
+                finally:
+                    with suppress(sa.exc.SQLAlchemyError, OSError):  # with the connection the lock is gone too
+                        if mine:
+                            await connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+                        await connection.execute(sa.text("RESET ALL"))
+        finally:
+            self._tasks.discard(task)
+
+    @asynccontextmanager
+    async def listening(self, channel: str, on_notice: Callable[[], None]) -> AsyncIterator[AsyncConnection]:
+        """Be called back at every NOTIFY on a channel (PostgreSQL), as long as the connection lives that is given."""
+        async with self._writer.connect() as plain:
+            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+            driver = (await connection.get_raw_connection()).driver_connection
+
+            def heard(*_: object) -> None:
+                on_notice()
+
+            await driver.add_listener(channel, heard)  # type: ignore[union-attr]  # asyncpg ships no types
+            try:
+                yield connection
+            finally:
+                with suppress(sa.exc.SQLAlchemyError, OSError):
+                    await driver.remove_listener(channel, heard)  # type: ignore[union-attr]  # the same
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -243,10 +300,42 @@ def when_undone(connection: AsyncConnection, undo: Callable[[], None]) -> None:
     _WHEN_UNDONE.get(connection, []).append(undo)
 
 
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Whether a task is this process's alone, which is what it says in an `if`."""
+
+    mine: bool
+    connection: AsyncConnection | None = None
+
+    def __bool__(self) -> bool:
+        return self.mine
+
+    async def lost(self) -> None:
+        """Return when it can no longer be sure that it is: the server may have given the task to somebody else."""
+        while True:
+            await asyncio.sleep(_LOST_AFTER_SECONDS)
+            if self.connection is not None:
+                try:
+                    async with asyncio.timeout(_LOST_AFTER_SECONDS):
+                        await self.connection.execute(sa.text("SELECT 1"))
+                except (sa.exc.SQLAlchemyError, OSError, TimeoutError):
+                    return
+
+
+async def _notice_soon(connection: AsyncConnection) -> None:
+    """Have the server notice within ten seconds that the machine at the other end is gone."""
+    for name, value in {"idle": 3, "interval": 2, "count": 3}.items():
+        await connection.execute(sa.text(f"SET tcp_keepalives_{name} = {value}"))
+
+
+def _lock_key(name: str) -> int:
+    """Return the number of PostgreSQL's advisory lock of this name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+
+
 @asynccontextmanager
 async def _alone_on_server(engine: AsyncEngine, worker: str) -> AsyncIterator[None]:
-    digest = hashlib.sha256(f"reflock worker {worker}".encode()).digest()
-    key = int.from_bytes(digest[:8], "big", signed=True)
+    key = _lock_key(f"reflock worker {worker}")
     async with engine.connect() as plain:
         connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
         # Of a machine that is gone without a word the server hears within two minutes, not hours.

@@ -13,6 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage import bell
 from storage.dialect import insert, least, prepared
 from storage.records import Delivery, DeliveryKind, DeliveryState, NetworkName, check_transition
 from storage.tables import batch, delivery, lane
@@ -185,6 +186,8 @@ async def promise(connection: AsyncConnection, promises: Sequence[Promise], now:
     for name, (rank, due_at) in lanes.items():
         row = {"name": name, "rank": rank, "next_at": due_at, "failures": 0}
         await connection.execute(_wake(connection), row)
+    if lanes:
+        await bell.ring(connection)
     return len(new)
 
 
@@ -333,6 +336,11 @@ async def promised_since(connection: AsyncConnection, prefix: str, since: int) -
     """Count what was promised since a moment under keys that begin alike; `prefix` ends with a colon."""
     where = (delivery.c.key >= prefix, delivery.c.key < f"{prefix[:-1]};", delivery.c.created_at > since)
     return int(await connection.scalar(sa.select(sa.func.count()).where(*where)) or 0)
+
+
+async def holders(connection: AsyncConnection) -> list[str]:
+    """Return the names of the workers that hold lanes."""
+    return list(await connection.scalars(sa.select(sa.distinct(lane.c.leased_by)).where(lane.c.leased_by.is_not(None))))
 
 
 async def release_worker(connection: AsyncConnection, worker: str) -> int:

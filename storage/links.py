@@ -1,7 +1,8 @@
 """Keep people's lists of X keys: one packed blob a list, written once; to replace one is to write another.
 
 The keys of a list are sorted, unique, little-endian uint64 pseudonyms; those of ids and those of handles share one
-space. A small installation needs no index: to find whose lists hold a key, the blobs are scanned in bounded chunks.
+space. Whose lists hold a key is looked up in an index (storage/segments.py) as far as that reaches; the newest lists,
+and all of a small installation, are scanned in bounded chunks.
 """
 
 import asyncio
@@ -13,8 +14,11 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.database import next_number
 from storage.keys import Keys64
+from storage.postings import Slots
 from storage.records import Direction, Upload
+from storage.segments import slots_with
 from storage.tables import person, upload
 
 TYPED: Final = "typed"
@@ -26,6 +30,22 @@ _LINKS_A_CHUNK: Final = 500_000
 _LONG: Final = 50_000
 # Up to so many wanted keys one comparison each is quicker than a search for every link.
 _FEW_KEYS: Final = 16
+_SLOTS_A_QUERY: Final = 500
+
+# Two imports of one person at once wait for one another. Not the key itself is locked: two who list each other, and hand
+# their lists over at once, would deadlock on it.
+_ALONE: Final = sa.select(person.c.id).where(person.c.id == sa.bindparam("person")).with_for_update(key_share=True)
+_HELD: Final = sa.select(upload.c.slot, upload.c.data).where(
+    upload.c.person_id == sa.bindparam("person"),
+    upload.c.source == sa.bindparam("source"),
+    upload.c.direction == sa.bindparam("direction"),
+)
+_KEEP: Final = sa.insert(upload)
+_OWNERS: Final = (
+    sa.select(upload.c.slot, upload.c.person_id)
+    .where(upload.c.slot.in_(sa.bindparam("slots", expanding=True)))
+    .order_by(upload.c.slot)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +93,10 @@ async def add(
     replace: bool,
 ) -> Stored:
     """Keep keys as a person's list of this source and direction: instead of (`replace`) or with what it held."""
-    # Two imports of one person at once wait for one another.
-    # Not the key itself is locked: two who list each other, and hand their lists over at once, would deadlock on it.
-    locked = sa.select(person.c.id).where(person.c.id == person_id).with_for_update(key_share=True)
-    await connection.execute(locked)
-    where = (upload.c.person_id == person_id, upload.c.source == source, upload.c.direction == direction.value)
-    held = (await connection.execute(sa.select(upload.c.slot, upload.c.data).where(*where))).all()
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_ALONE, {"person": person_id})
+    named = {"person": person_id, "source": source, "direction": direction.value}
+    held = (await connection.execute(_HELD, named)).all()
     blobs = [row.data for row in held]
     if len(keys) + sum(map(len, blobs)) // 8 < _LONG:
         after, stored = _compared(blobs, keys, replace=replace)
@@ -87,17 +105,18 @@ async def add(
     if not stored.added and not stored.removed and len(held) <= 1:
         return stored
     if len(after):
-        await connection.execute(
-            sa.insert(upload).values(
-                person_id=person_id,
-                source=source,
-                direction=direction.value,
-                n=len(after),
-                created_at=now,
-                data=after.astype("<u8").tobytes(),
-            )
-        )
-    await connection.execute(sa.delete(upload).where(upload.c.slot.in_([row.slot for row in held])))
+        values = {
+            "slot": await next_number(connection, "upload"),
+            "person_id": person_id,
+            "source": source,
+            "direction": direction.value,
+            "n": len(after),
+            "created_at": now,
+            "data": after.astype("<u8").tobytes(),
+        }
+        await connection.execute(_KEEP, values)
+    if held:
+        await connection.execute(sa.delete(upload).where(upload.c.slot.in_([row.slot for row in held])))
     return stored
 
 
@@ -119,6 +138,27 @@ async def remove(connection: AsyncConnection, person_id: int, source: str | None
 
 
 async def followers_of(connection: AsyncConnection, keys: Keys64, *, after_slot: int = 0, limit: int = 500) -> Found:
+    """Find the next lists of people followed that hold any of the keys, by their slots; at most `limit` are looked at."""
+    slots, known = await slots_with(connection, keys)
+    slots = slots[np.searchsorted(slots, after_slot, side="right") :]
+    if len(slots) >= limit:
+        return Found(await _owners(connection, slots[:limit]), int(slots[limit - 1]))
+    indexed = await _owners(connection, slots)
+    scanned = await _scan(connection, keys, max(after_slot, known), limit - len(slots))
+    return Found(indexed + scanned.rows, scanned.next_slot)
+
+
+async def _owners(connection: AsyncConnection, slots: Slots) -> list[tuple[int, int]]:
+    """Return (slot, person id) of those lists that are still there."""
+    found: list[tuple[int, int]] = []
+    for start in range(0, len(slots), _SLOTS_A_QUERY):
+        some = slots[start : start + _SLOTS_A_QUERY].tolist()
+        rows = await connection.execute(_OWNERS, {"slots": some})
+        found += [(row.slot, row.person_id) for row in rows]
+    return found
+
+
+async def _scan(connection: AsyncConnection, keys: Keys64, after_slot: int, limit: int) -> Found:
     """Scan the next chunk of at most `limit` lists of people followed for those that hold any of the keys."""
     sizes = (
         await connection.execute(

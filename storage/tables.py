@@ -131,6 +131,26 @@ upload = Table(
     sqlite_autoincrement=True,
 )
 
+# The inverted index of the lists of people followed, derived from them: a segment covers the slots from `lo` to `hi`.
+segment = Table(
+    "segment",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("state", String(8), nullable=False),
+    Column("level", Integer, nullable=False),
+    Column("bits", Integer, nullable=False),
+    Column("links", BigInteger, nullable=False),
+    Column("lo", BigInteger, nullable=False),
+    Column("hi", BigInteger, nullable=False),
+)
+
+posting = Table(
+    "posting",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
 arrival = Table(
     "arrival",
     metadata,

@@ -64,7 +64,8 @@ async def test_an_upgrade_keeps_every_row_of_every_table(old: Database, revision
     assert all(before.values())
     await old.upgrade()
     await old.check_version()
-    assert await rows_of(old, tables) == before
+    after = await rows_of(old, tables)
+    assert {name: [row for row in rows if row in after[name]] for name, rows in before.items()} == before
 
 
 async def test_a_link_from_before_visits_works_and_belongs_to_its_first_browser(old: Database, keys: Keys) -> None:

@@ -1,0 +1,150 @@
+"""Run a Reflock, or a part of one beside others on the same database, until it is told to stop."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from enum import StrEnum
+from typing import Any, Final
+
+import structlog
+
+from bot.app import App, open_app
+from bot.config import ConfigError, Loaded
+from bot.inbox import Inbox
+from bot.loops import Wake, listen, perform
+from bot.networks import Network
+from bot.outbox import Outbox
+from bot.schedule import make_schedule
+from storage.bell import hear_bell
+from storage.database import Database, is_trouble
+from storage.records import NetworkName
+
+_log = structlog.get_logger()
+
+# Whoever stands by to listen looks so often whether nobody does: within ten seconds the next one has taken over.
+_STAND_BY_SECONDS: Final = 3.0
+
+
+class Role(StrEnum):
+    """What a process does: all of it, or one part, beside other processes on the same PostgreSQL database."""
+
+    ALL = "all"
+    LISTEN = "listen"
+    WORK = "work"
+    WEB = "web"
+
+    @property
+    def listens(self) -> bool:
+        """Tell whether it hears the networks and decides what was heard."""
+        return self in (Role.ALL, Role.LISTEN)
+
+    @property
+    def works(self) -> bool:
+        """Tell whether it keeps promises and does what the clock says."""
+        return self in (Role.ALL, Role.WORK)
+
+    @property
+    def serves(self) -> bool:
+        """Tell whether it serves the pages."""
+        return self in (Role.ALL, Role.WEB)
+
+
+async def run_app(loaded: Loaded, role: Role = Role.ALL, worker: str | None = None) -> None:
+    """Run until SIGINT or SIGTERM: listen, keep promises, tick, and serve the pages, or what the role is of it.
+
+    What is being performed then is finished, and nothing more begun.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_app(loaded, log_in=role is not Role.WEB, worker=worker) as app, AsyncExitStack() as stack:
+        database = app.events.database
+        if database.is_sqlite and role is not Role.ALL:
+            raise ConfigError("Several processes need PostgreSQL: with SQLite, leave --role away.")
+        name = worker or loaded.config.bot.worker
+        await stack.enter_async_context(database.alone(name if role.works else f"{name} {role}"))
+        wake = Wake()
+        app.events.on_promise = wake.ring
+        parts: list[Coroutine[Any, Any, None]] = []
+        facts: dict[str, object] = {"role": role.value, "networks": sorted(app.networks)}
+        if role.listens:
+            parts += [
+                _listen_alone(database, inbox, app.networks[name], _poll_seconds(loaded, name))
+                for name, inbox in app.inboxes.items()
+            ]
+        if role.works:
+            facts["lanes_recovered"] = await app.outbox.recover()
+            parts += [
+                perform(app.outbox, wake, app.events.clock),
+                hear_bell(database, wake.ring),
+                _stand_in(app.outbox, wake, database),
+            ]
+            schedule = make_schedule(app.events, app.announcing, loaded)
+            schedule.start()
+            stack.callback(schedule.shutdown, wait=False)
+        if role.serves:
+            facts["pages"] = await _serve(app, stack)
+        tasks = [asyncio.create_task(part) for part in parts]
+        _log.info("running", **facts)
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        _log.info("stopping")
+
+
+async def _serve(app: App, stack: AsyncExitStack) -> str:
+    """Serve the pages, and return where."""
+    from bot.web.app import web
+    from bot.web.serving import Server
+
+    config = app.loaded.config.web
+    try:
+        server = Server(host=config.host, port=config.port)
+    except OSError as error:
+        raise ConfigError(f"[web] host and port cannot be listened on: {error.strerror}.") from None
+    server.app = web(app.events, app.consents, app.loaded)
+    await stack.enter_async_context(server)
+    return server.url
+
+
+async def _listen_alone(database: Database, inbox: Inbox, network: Network, poll_seconds: float) -> None:
+    """Listen to one network as the only process that does; stand by while another one does."""
+    while True:
+        async with database.only_one(f"listening to {network.name} as {network.handle}") as only:
+            if only:
+                _log.info("listening", network=network.name)
+                inbox.begin()
+                await _first_of(listen(inbox, network, poll_seconds), only.lost())
+                _log.warning("another process may be listening now", network=network.name)
+        await asyncio.sleep(_STAND_BY_SECONDS)
+
+
+async def _stand_in(outbox: Outbox, wake: Wake, database: Database) -> None:
+    """Go on with what workers left that died; on SQLite there are no others."""
+    while not database.is_sqlite:
+        await asyncio.sleep(_STAND_BY_SECONDS)
+        try:
+            if recovered := await outbox.recover_from_others():
+                _log.warning("another worker died", lanes_recovered=recovered)
+                wake.ring()
+        except Exception as error:
+            if not is_trouble(error):
+                raise
+
+
+async def _first_of(*parts: Coroutine[Any, Any, None]) -> None:
+    """Do several things until the first of them has ended."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _poll_seconds(loaded: Loaded, name: NetworkName) -> float:
+    section = loaded.config.bluesky if name is NetworkName.BLUESKY else loaded.config.mastodon
+    return section.poll_seconds

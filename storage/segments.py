@@ -1,0 +1,364 @@
+"""The inverted index of lists: whose lists hold a key, found without looking at every list.
+
+It is derived from the lists and may be thrown away at any time. Lists are numbered in the order of their commits; a
+segment covers a range of these slots, and what is above the last range is pending: it is scanned (storage/links.py). A
+segment is built unseen, in transactions too short for anybody to wait for, and becomes LIVE in one: readers see the
+lists it covers either as pending or in it. Segments of one level are merged into one of the next. A list that is
+deleted is unreachable at once, because whoever reads slots asks for their lists; its links leave the index when a
+segment is written anew.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.database import Database, next_number
+from storage.keys import Keys64
+from storage.postings import BUCKET_BITS, Slots, bits_for, first_id, pack, slots_of, unpack
+from storage.records import Direction
+from storage.tables import posting, segment, upload
+
+# What one transaction writes at most: nobody shall wait for it longer than some 50 ms.
+_BYTES_A_TRANSACTION: Final = 4 << 20
+_ROWS_A_TRANSACTION: Final = 1_500
+# About so many links are merged at a time.
+_LINKS_A_PIECE: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """When the index grows (python -m bench.links measures it).
+
+    So many links may be `pending`: to scan them is about as quick as to look them up. At most so many are `sorted` in one
+    go, in some 100 MB, unless a single list is longer. `fan` segments of a level become one of the next.
+    """
+
+    pending: int = 250_000
+    sorted: int = 2_000_000
+    fan: int = 8
+
+
+SIZES: Final = Sizes()
+
+
+TASK: Final = "link index"
+"""What `Database.only_one` is asked for by whoever tends, purges or rebuilds."""
+
+
+class SegmentState(StrEnum):
+    """What a segment is good for."""
+
+    BUILDING = "building"
+    LIVE = "live"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment: `links` in it (once it is LIVE), for the lists whose slots are from `lo` to `hi`."""
+
+    id: int
+    level: int
+    bits: int
+    links: int
+    lo: int
+    hi: int
+
+
+# Reading.
+
+_KEY: Final = sa.bindparam("key", type_=sa.BigInteger)
+_BUCKET: Final = _KEY.bitwise_rshift(sa.literal(64) - segment.c.bits).bitwise_and(
+    sa.literal(1).bitwise_lshift(segment.c.bits) - 1
+)
+# In one statement, so that it sees one state of the index: every live segment, and the posting that may hold the key.
+_LOOK_UP: Final = (
+    sa.select(segment.c.hi, posting.c.data)
+    .select_from(
+        segment.outerjoin(posting, posting.c.id == segment.c.id.bitwise_lshift(sa.literal(BUCKET_BITS)) + _BUCKET)
+    )
+    .where(segment.c.state == SegmentState.LIVE.value)
+)
+
+
+async def slots_with(connection: AsyncConnection, keys: Keys64) -> tuple[Slots, int]:
+    """Return the slots whose lists hold any of the keys, ascending, and up to which slot the index knows.
+
+    A list that was deleted may be among them: ask for the lists themselves.
+    """
+    found: list[Slots] = []
+    known = 0
+    for number, key in enumerate(keys):
+        rows = (await connection.execute(_LOOK_UP, {"key": int(key.view(np.int64))})).all()
+        until = max((row.hi for row in rows), default=0)
+        # Of several statements the first one saw the least.
+        known = until if number == 0 else min(known, until)
+        found += [slots_of(row.data, keys[number : number + 1]) for row in rows if row.data is not None]
+    if not found:
+        return np.empty(0, np.uint32), known
+    together = np.unique(np.concatenate(found))
+    return together[together <= known], known
+
+
+async def live_segments(connection: AsyncConnection) -> list[Segment]:
+    """Return the segments that are in use, as their ranges follow each other."""
+    return await _in_state(connection, SegmentState.LIVE)
+
+
+async def _in_state(connection: AsyncConnection, *states: SegmentState) -> list[Segment]:
+    columns = [column for column in segment.c if column.name != "state"]
+    wanted = segment.c.state.in_([state.value for state in states])
+    rows = await connection.execute(sa.select(*columns).where(wanted).order_by(segment.c.lo))
+    return [Segment(**row._asdict()) for row in rows]
+
+
+# Upkeep.
+
+
+async def tend(database: Database, sizes: Sizes = SIZES) -> bool:
+    """Do the next piece of upkeep: clear what is left over, index what is pending, or merge; tell whether there was one.
+
+    Only one may tend, purge or rebuild at a time (Database.only_one).
+    """
+    async with database.reading() as connection:
+        left_over = await _in_state(connection, SegmentState.BUILDING, SegmentState.DEAD)
+        live = await live_segments(connection)
+        pending = await _pending(connection, live)
+    if left_over:
+        await _clear(database, left_over)
+        return True
+    if sum(n for _, n in pending) >= sizes.pending:
+        await _flush(database, live, _cut(pending, sizes.sorted), sizes)
+        return True
+    if (peers := _to_merge(live, sizes.fan)) is not None:
+        await _merge(database, peers, max(each.level for each in peers) + 1)
+        return True
+    return False
+
+
+def _to_merge(live: Sequence[Segment], fan: int) -> list[Segment] | None:
+    """Return enough neighbours of one level, the lowest first, with what is smaller between them."""
+    for level in sorted({each.level for each in live}):
+        for small, neighbours in itertools.groupby(live, lambda each: each.level <= level):  # noqa: B023  # used at once
+            run = list(neighbours)
+            places = [place for place, each in enumerate(run) if each.level == level]
+            if small and len(places) >= fan:
+                return run[places[0] : places[-1] + 1]
+    return None
+
+
+async def purge(database: Database) -> int:
+    """Write every segment anew that holds links of lists which are gone; return how many links went."""
+    gone = 0
+    async with database.reading() as connection:
+        live = await live_segments(connection)
+        stale = [each for each in live if await _links_between(connection, each.lo, each.hi) < each.links]
+    for each in stale:
+        gone += each.links - await _merge(database, [each], each.level)
+    while await _cleared(database):
+        pass
+    return gone
+
+
+async def rebuild(database: Database, progress: Callable[[int, int], None], sizes: Sizes = SIZES) -> None:
+    """Make the whole index anew from the lists; the old one serves until then. `progress` is told links done, and all."""
+    async with database.reading() as connection:
+        old = await live_segments(connection)
+        links = await _links_between(connection, 0, None)
+    done, after, new = 0, 0, list[Segment]()
+    while True:
+        async with database.reading() as connection:
+            following = await _following_after(connection, after)
+        chosen = _cut(following, sizes.sorted)
+        if not chosen:
+            break
+        made = await _built(database, chosen, sizes)
+        new.append(made)
+        after, done = made.hi, done + made.links
+        progress(done, links)
+    await _switch(database, new, old)
+    while await tend(database, sizes):
+        progress(links, links)
+
+
+async def _cleared(database: Database) -> bool:
+    async with database.reading() as connection:
+        left_over = await _in_state(connection, SegmentState.BUILDING, SegmentState.DEAD)
+    await _clear(database, left_over)
+    return bool(left_over)
+
+
+async def _pending(connection: AsyncConnection, live: Sequence[Segment]) -> list[tuple[int, int]]:
+    return await _following_after(connection, max((each.hi for each in live), default=0))
+
+
+async def _following_after(connection: AsyncConnection, slot: int) -> list[tuple[int, int]]:
+    """Return (slot, length) of the lists of people followed above a slot, in order."""
+    where = (upload.c.slot > slot, upload.c.direction == Direction.FOLLOWING.value)
+    rows = await connection.execute(sa.select(upload.c.slot, upload.c.n).where(*where).order_by(upload.c.slot))
+    return [(row.slot, row.n) for row in rows]
+
+
+async def _links_between(connection: AsyncConnection, lo: int, hi: int | None) -> int:
+    where = [upload.c.slot >= lo, upload.c.direction == Direction.FOLLOWING.value]
+    if hi is not None:
+        where.append(upload.c.slot <= hi)
+    return int(await connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(upload.c.n), 0)).where(*where)) or 0)
+
+
+def _cut(lists: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Return the first lists, as many as are sorted in one go; at least one."""
+    chosen: list[tuple[int, int]] = []
+    links = 0
+    for slot, n in lists:
+        if chosen and links + n > most:
+            break
+        chosen.append((slot, n))
+        links += n
+    return chosen
+
+
+async def _flush(database: Database, live: Sequence[Segment], pending: Sequence[tuple[int, int]], sizes: Sizes) -> None:
+    made = await _built(database, pending, sizes, lo=max((each.hi for each in live), default=0) + 1)
+    await _switch(database, [made], [])
+
+
+async def _built(database: Database, lists: Sequence[tuple[int, int]], sizes: Sizes, lo: int | None = None) -> Segment:
+    """Write a segment of some lists; nobody sees it yet."""
+    first, last = lists[0][0], lists[-1][0]
+    async with database.reading() as connection:
+        rows = (
+            await connection.execute(
+                sa.select(upload.c.slot, upload.c.data)
+                .where(upload.c.slot.between(first, last), upload.c.direction == Direction.FOLLOWING.value)
+                .order_by(upload.c.slot)
+            )
+        ).all()
+
+    def in_order() -> tuple[Keys64, Slots]:
+        keys = np.frombuffer(b"".join(row.data for row in rows), "<u8")
+        counts = [len(row.data) // 8 for row in rows]
+        slots = np.repeat(np.array([row.slot for row in rows], np.uint32), counts)
+        order = np.argsort(keys)
+        return keys[order], slots[order]
+
+    keys, slots = await asyncio.to_thread(in_order)
+    level = 0  # as if so many links had come little by little
+    while len(keys) > sizes.pending * sizes.fan ** (level + 1) // 2:
+        level += 1
+    made = await _begun(database, level, len(keys), first if lo is None else lo, last)
+    await _write(database, made, keys, slots)
+    return made
+
+
+async def _merge(database: Database, segments: Sequence[Segment], level: int) -> int:
+    """Make one segment of several, or one anew, without what is gone; return how many links it holds."""
+    links = sum(each.links for each in segments)
+    made = await _begun(database, level, links, segments[0].lo, segments[-1].hi)
+    async with database.reading() as connection:
+        here = await _alive(connection, made.lo, made.hi)
+    kept = 0
+    bits = min(each.bits for each in segments)
+    pieces = min(max(links // _LINKS_A_PIECE, 1).bit_length() - 1, bits)
+    for piece in range(1 << pieces):
+        async with database.reading() as connection:
+            data = [row for each in segments for row in await connection.scalars(_postings(each, piece, pieces))]
+        keys, slots = await asyncio.to_thread(_together, data, here, made.lo)
+        kept += len(keys)
+        await _write(database, made, keys, slots)
+    await _switch(database, [Segment(made.id, level, made.bits, kept, made.lo, made.hi)], segments)
+    return kept
+
+
+def _postings(each: Segment, piece: int, pieces: int) -> Any:
+    """Select the postings of one piece of the space of keys."""
+    first, last = (first_id(each.id, place << (each.bits - pieces)) for place in (piece, piece + 1))
+    return sa.select(posting.c.data).where(posting.c.id >= first, posting.c.id < last).order_by(posting.c.id)
+
+
+async def _alive(connection: AsyncConnection, lo: int, hi: int) -> NDArray[np.bool_]:
+    """Return for each slot from `lo` to `hi` whether its list is still there."""
+    here = np.zeros(hi - lo + 1, np.bool_)
+    slots = (await connection.scalars(sa.select(upload.c.slot).where(upload.c.slot.between(lo, hi)))).all()
+    here[np.array(slots, np.int64) - lo] = True
+    return here
+
+
+def _together(postings: Iterable[bytes], here: NDArray[np.bool_], lo: int) -> tuple[Keys64, Slots]:
+    """Return the links of several postings whose lists are still there, ascending by key."""
+    parts = [unpack(each) for each in postings]
+    if not parts:
+        return np.empty(0, np.uint64), np.empty(0, np.uint32)
+    keys = np.concatenate([part[0] for part in parts])
+    slots = np.concatenate([part[1] for part in parts])
+    stay = here[slots.astype(np.int64) - lo]
+    keys, slots = keys[stay], slots[stay]
+    order = np.argsort(keys, kind="stable")  # quickest for what are a few ascending runs
+    return keys[order], slots[order]
+
+
+async def _begun(database: Database, level: int, links: int, lo: int, hi: int) -> Segment:
+    async with database.transaction() as connection:
+        made = Segment(await next_number(connection, "segment"), level, bits_for(links), links, lo, hi)
+        values = {name: getattr(made, name) for name in ("id", "level", "bits", "links", "lo", "hi")}
+        await connection.execute(sa.insert(segment).values(state=SegmentState.BUILDING.value, **values))
+    return made
+
+
+async def _write(database: Database, made: Segment, keys: Keys64, slots: Slots) -> None:
+    packed = iter(pack(keys, slots, made.bits))
+    while True:
+        rows: list[dict[str, Any]] = []
+        size = 0
+        for bucket, data in packed:
+            rows.append({"id": first_id(made.id, bucket), "data": data})
+            size += len(data)
+            if size >= _BYTES_A_TRANSACTION or len(rows) >= _ROWS_A_TRANSACTION:
+                break
+        if not rows:
+            return
+        async with database.transaction() as connection:
+            await connection.execute(sa.insert(posting), rows)
+
+
+async def _switch(database: Database, new: Sequence[Segment], old: Sequence[Segment]) -> None:
+    """Let new segments take the place of old ones, in one moment."""
+    async with database.transaction() as connection:
+        for each in new:
+            values = {"state": SegmentState.LIVE.value, "links": each.links}
+            await connection.execute(sa.update(segment).where(segment.c.id == each.id).values(**values))
+        gone = sa.update(segment).where(segment.c.id.in_([each.id for each in old]))
+        await connection.execute(gone.values(state=SegmentState.DEAD.value))
+
+
+async def _clear(database: Database, segments: Sequence[Segment]) -> None:
+    """Delete segments that nobody reads any more, a little at a time."""
+    for each in segments:
+        async for ids in _ids_of(database, each):
+            async with database.transaction() as connection:
+                await connection.execute(sa.delete(posting).where(posting.c.id.between(ids[0], ids[-1])))
+        async with database.transaction() as connection:
+            await connection.execute(sa.delete(segment).where(segment.c.id == each.id))
+
+
+async def _ids_of(database: Database, each: Segment) -> AsyncIterator[list[int]]:
+    """Yield the ids of a segment's postings, as many at a time as one transaction may delete."""
+    after, end = first_id(each.id, 0) - 1, first_id(each.id + 1, 0)
+    rows = _BYTES_A_TRANSACTION // 12_000
+    while True:
+        async with database.reading() as connection:
+            where = (posting.c.id > after, posting.c.id < end)
+            query = sa.select(posting.c.id).where(*where).order_by(posting.c.id).limit(rows)
+            ids = list(await connection.scalars(query))
+        if not ids:
+            return
+        yield ids
+        after = ids[-1]

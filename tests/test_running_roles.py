@@ -1,0 +1,109 @@
+"""Several processes on one PostgreSQL database share the work, and nobody notices when one of them is gone."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bot.sandbox.bluesky import BlueskySandbox
+from storage.database import Database
+from tests.conftest import fresh_postgres
+from tests.test_bot_process import BOT, start, write_configuration
+
+Process = asyncio.subprocess.Process
+
+
+@pytest.fixture
+async def config(postgres: str, sky: BlueskySandbox, tmp_path: Path) -> Path:
+    """Write the configuration that all processes share, for a database that is prepared."""
+    url = await fresh_postgres(postgres)
+    database = Database(url)
+    await database.upgrade()
+    await database.close()
+    path = write_configuration(tmp_path, sky.url)
+    text = path.read_text()
+    sqlite = next(line for line in text.splitlines() if line.startswith("url ="))
+    path.write_text(text.replace(sqlite, f'url = "{url}"'))
+    return path
+
+
+@pytest.fixture
+async def sky() -> AsyncIterator[BlueskySandbox]:
+    async with BlueskySandbox(rate_limits=False) as sandbox:
+        sandbox.create_account(BOT, password="the bot's own", bot=True).allow_incoming = "all"
+        yield sandbox
+
+
+@asynccontextmanager
+async def running(config: Path, role: str, worker: str) -> AsyncIterator[Process]:
+    process = await start(config, "run", "--role", role, "--worker", worker)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode in (0, -signal.SIGKILL), log.decode()
+
+
+async def until_it_says(process: Process, words: str) -> str:
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        while words not in (line := (await process.stderr.readline()).decode()):
+            assert line, "it ended"
+    return line
+
+
+async def test_when_the_listener_or_a_worker_is_killed_another_one_goes_on(config: Path, sky: BlueskySandbox) -> None:
+    alice, bot = sky.create_account("alice.test"), next(iter(sky.people.values()))
+    alice.allow_incoming = "all"
+
+    async def answered(times: int) -> None:
+        await sky.changed(lambda: len(alice.received_dms(bot)) >= times, 60)
+
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(running(config, "listen", "one"))
+        await until_it_says(first, "listening")
+        await stack.enter_async_context(running(config, "listen", "two"))
+        worker = await stack.enter_async_context(running(config, "work", "three"))
+        await until_it_says(worker, "running")
+        await stack.enter_async_context(running(config, "work", "four"))
+
+        alice.dm(bot, "hello")
+        await answered(1)
+        first.kill()
+        alice.dm(bot, "help claim")
+        await answered(2)
+        worker.kill()
+        alice.dm(bot, "help import")
+        await answered(3)
+    texts = [message.text for message in alice.received_dms(bot)]
+    assert len(texts) == len(set(texts)) == 3
+
+
+async def test_the_pages_are_served_by_a_process_of_their_own(config: Path) -> None:
+    async with running(config, "web", "one") as process:
+        url = (await until_it_says(process, "pages")).partition("http://")[2].split('"')[0].split()[0]
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(f"http://{url}/healthz")).status_code == 200
+
+
+async def test_one_name_is_for_one_worker(config: Path) -> None:
+    async with running(config, "work", "one") as process:
+        await until_it_says(process, "running")
+        second = await start(config, "run", "--role", "work", "--worker", "one")
+        _, refused = await asyncio.wait_for(second.communicate(), 30)
+    assert second.returncode == 2
+    assert "Another Reflock named 'one'" in refused.decode()
+
+
+async def test_on_sqlite_one_process_does_everything(tmp_path: Path, sky: BlueskySandbox) -> None:
+    process = await start(write_configuration(tmp_path, sky.url), "run", "--role", "work")
+    _, refused = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert "Several processes need PostgreSQL" in refused.decode()
