@@ -191,6 +191,19 @@ async def test_a_password_without_the_right_to_direct_messages_is_told_at_once(
     assert refusal.value.reason == LOGIN_REFUSED
 
 
+async def test_the_password_goes_where_it_is_meant_to_and_nowhere_else(start: Start, sky: BlueskySandbox) -> None:
+    async with BlueskySandbox() as elsewhere:
+        requests = Requests(elsewhere)
+        for path in (LOGIN, NOTIFICATIONS):
+            sky.faults.plan(Fault(path, status=307, headers={"location": f"{elsewhere.url}/xrpc/{path}"}))
+        with pytest.raises(Unavailable):
+            await start()
+        bot = await start()
+        with pytest.raises(Unavailable):
+            await bot.hear(None)
+        assert requests.asked == []
+
+
 async def test_a_server_that_is_down_is_unavailable(start: Start, sky: BlueskySandbox) -> None:
     sky.faults.plan(Fault(LOGIN, "cut"))
     with pytest.raises(Unavailable):

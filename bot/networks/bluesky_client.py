@@ -36,6 +36,7 @@ Json = dict[str, Any]
 _log = structlog.get_logger()
 
 LOGIN: Final = "com.atproto.server.createSession"
+_LOGOUT: Final = "com.atproto.server.deleteSession"
 _WHO_AM_I: Final = "com.atproto.server.getSession"
 
 _TIMEOUT_SECONDS: Final = 15.0
@@ -118,6 +119,11 @@ class BlueskyClient:
         finally:
             await request.close()
 
+    async def log_out(self) -> None:
+        """End the session, where there is one."""
+        if self._sdk.held is not None:
+            await self._guarded(_LOGOUT, self._sdk.sign_out)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._request.close()
@@ -170,6 +176,9 @@ class BlueskyClient:
         return Refused(name or str(response.status_code), message)
 
     async def _listen(self, response: httpx.Response) -> None:
+        if response.is_redirect:
+            # The SDK would go wherever it leads, with the password or the tokens.
+            raise httpx.TooManyRedirects("The server sends us elsewhere.", request=response.request)
         self._limits.remember(_allowance(response.request.url.path.rpartition("/")[2]), response.headers)
 
     async def _keep(self, event: SessionEvent, session: Session) -> None:
@@ -206,6 +215,11 @@ class _Sdk(AsyncClient):  # type: ignore[misc]  # the SDK ships no types
     async def sign_in(self) -> None:
         """Begin a new session with the app password."""
         await self._set_session(SessionEvent.CREATE, await self._log_in())
+
+    async def sign_out(self) -> None:
+        """End the session, for which it is the refresh token that counts."""
+        headers = self._get_refresh_auth_headers()
+        await self.com.atproto.server.delete_session(headers=headers, ignore_session_check=True)
 
     async def _invoke(self, invoke_type: InvokeType, **kwargs: Any) -> Response:
         if kwargs.get("ignore_session_check"):

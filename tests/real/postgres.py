@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -36,6 +37,11 @@ def running_postgres(folder: Path) -> Iterator[str]:
         folder.chmod(0o755)
         shutil.chown(home, "nobody")
     binaries, data = home / "bin", home / "data"
+    password, secret = secrets.token_urlsafe(16), home / "password"
+    secret.touch(mode=0o600)
+    secret.write_text(password, encoding="utf-8")
+    if somebody:
+        shutil.chown(secret, "nobody")
 
     def run(*command: str | Path) -> None:
         ended = subprocess.run(
@@ -47,11 +53,13 @@ def running_postgres(folder: Path) -> Iterator[str]:
 
     log = folder / "postgres.log"
     with log.open("wb") as output:
-        run(binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        encoding = ("-E", "UTF8", "--locale=C", "--no-sync")
+        access = ("-U", "postgres", "-A", "scram-sha-256", f"--pwfile={secret}")  # others on the machine reach it too
+        run(binaries / "initdb", "-D", data, *access, *encoding)
         options = ["-p", str(port), "-h", "127.0.0.1", "-k", "''", *(f"-c {setting}" for setting in _SETTINGS)]
         run(binaries / "pg_ctl", "-D", data, "-w", "-o", " ".join(options), "start")
         with at_the_end(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop", cwd=home, **somebody):
-            yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+            yield f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
 
 
 def _copy_binaries(to: Path) -> None:
