@@ -77,6 +77,7 @@ class Consents:
             await self._remember(asked.state, network, person_id, kept)
             return url
         app = await self._app(self.mastodon.server_of(server_or_handle))
+        await self.mastodon.check(app)
         asking, url = self.mastodon.start(app)
         kept = _Kept(account_id, only, browser, app.server, asking.to_json())
         await self._remember(asking.state, network, person_id, kept)

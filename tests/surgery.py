@@ -31,6 +31,7 @@ from storage.keys import Keys
 _NO_WORDS_OF_OURS: Final = {"REFLOCK_NONE_OF_OURS": "1"}  # an environment without secrets of ours
 _PLENTY: Final = 2**40
 LOGIN: Final = "com.atproto.server.createSession"
+LOGOUT: Final = "com.atproto.server.deleteSession"
 
 
 @dataclass(frozen=True)

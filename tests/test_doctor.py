@@ -16,7 +16,7 @@ from bot.__main__ import main
 from bot.sandbox.faults import Fault
 from storage import messages
 from tests.conftest import fresh_postgres
-from tests.surgery import LOGIN, Hanging, Requests, Surgery, open_surgery
+from tests.surgery import LOGIN, LOGOUT, Hanging, Requests, Surgery, open_surgery
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ async def test_looking_changes_nothing(surgery: Surgery) -> None:
         "Mastodon private mentions",
     ]
     assert visit.text.splitlines()[-1].endswith("5 can be set by: reflock doctor --fix.")
-    assert [each.changing for each in asked] == [[LOGIN], [], []]
+    assert [each.changing for each in asked] == [[LOGIN, LOGOUT], [], []]
     assert not is_labelled(surgery)
     assert surgery.bot.allow_incoming == "following"
     assert not surgery.toot.account.bot
@@ -245,7 +245,7 @@ async def test_a_skewed_clock_has_a_line_for_each_server_with_its_limit(
         off = re.search(rf"clock is (\d+) seconds {words}", line)
         assert off, line
         assert 100 < int(off[1]) <= 121
-        assert "allowed here: 2 seconds ahead, 30 behind" in line
+        assert "allowed here: 5 seconds ahead, 30 behind" in line
         assert "timedatectl set-ntp true" in line
 
 
@@ -308,6 +308,18 @@ async def test_a_server_that_repeats_our_secret_or_plays_with_the_terminal_is_no
     assert "no: *** " in visit.about("Bluesky login")
     assert "\x1b" not in visit.text
     assert "\x07" not in visit.text
+
+
+async def test_a_password_is_not_quoted_in_any_spelling(surgery: Surgery) -> None:
+    address = "postgresql://reflock:s%C3%A9cret%20word%2F1@127.0.0.1:9/reflock"
+    surgery.sections["database"]["url"] = address
+    spellings = ["sécret word/1", "s%C3%A9cret%20word%2F1", "s%C3%A9cret+word%2F1"]
+    message = f"no: {', '.join(spellings)} in {address}"
+    body = json.dumps({"error": "AuthenticationRequired", "message": message}).encode()
+    surgery.sky.faults.plan(Fault(LOGIN, status=401, body=body))
+    visit = await surgery.asks()
+
+    assert "no: ***, ***, *** in postgresql://reflock:***@" in visit.about("Bluesky login")
 
 
 # The command line.

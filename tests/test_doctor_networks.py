@@ -89,6 +89,7 @@ async def test_a_look_leaves_the_running_bots_session_alone(surgery: Surgery) ->
     await surgery.prepare()
     for _ in range(2):
         assert (await surgery.asks()).exit_code == 0
+    assert surgery.sky.sessions.count(surgery.bot.did) == 0
 
     async def kept(connection: AsyncConnection) -> int:
         return len((await connection.execute(sa.select(tables.session))).all())
@@ -114,8 +115,9 @@ async def test_a_revoked_token_has_a_line(surgery: Surgery) -> None:
     ("scopes", "lacking"),
     [
         (ENOUGH, ""),
-        ("read:accounts read:statuses read:follows write", "read:notifications"),
-        ("read:accounts read:notifications read:statuses follow write", ""),
+        ("read:accounts read:search read:statuses read:follows write", "read:notifications"),
+        ("read:accounts read:notifications read:statuses read:follows write", "read:search"),
+        ("read:accounts read:notifications read:search read:statuses follow write", ""),
     ],
 )
 async def test_what_a_token_may_not_read_is_tried(surgery: Surgery, scopes: str, lacking: str) -> None:
@@ -127,7 +129,7 @@ async def test_what_a_token_may_not_read_is_tried(surgery: Surgery, scopes: str,
     assert (
         f"the token does not cover {lacking}." if lacking else "this server does not tell whether it may write"
     ) in line
-    assert ("Mastodon private mentions" in visit.not_checked) is bool(lacking)
+    assert ("Mastodon private mentions" in visit.not_checked) is (lacking == "read:notifications")
 
 
 @pytest.mark.parametrize(
@@ -171,6 +173,14 @@ async def test_a_server_that_says_nothing_of_itself_is_no_trouble(surgery: Surge
 
 async def test_without_nodeinfo_the_version_is_told(surgery: Surgery) -> None:
     surgery.town.faults.plan(Fault("/.well-known/nodeinfo", status=404))
+    visit = await surgery.asks()
+
+    assert "is a server of version 4.3.0" in visit.about("Mastodon server")
+
+
+async def test_the_version_is_found_on_servers_that_are_strict_about_addresses(surgery: Surgery) -> None:
+    for path in ("/.well-known/nodeinfo", "/api/v1/instance/", "/api/v2/instance"):
+        surgery.town.faults.plan(Fault(path, status=404, body=b"<html>nothing here</html>", times=9))
     visit = await surgery.asks()
 
     assert "is a server of version 4.3.0" in visit.about("Mastodon server")

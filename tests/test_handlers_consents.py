@@ -69,6 +69,16 @@ async def test_a_pasted_code_that_was_not_asked_for_and_a_bad_server_get_a_clear
         assert "For Mastodon it works" in bob.received_dms(flock.bluesky_bot)[-1].text
 
 
+async def test_nobody_is_sent_to_a_server_that_was_found_to_mix_consents_up(database_url: str, clock: OwnClock) -> None:
+    async with open_flock(database_url, clock, web=NO_PAGES) as flock:
+        alice = flock.mastodon.create_account("alice")
+        flock.mastodon.faults.plan(Fault("oauth-authorization-server", status=404))
+        assert address(await asks(flock, alice, "connect"))  # and the app is kept
+        mixing = b'{"software": {"name": "snac", "version": "2.94"}}'
+        flock.mastodon.faults.plan(Fault("/nodeinfo/2.0", status=200, body=mixing))
+        assert "does not keep people's consents apart" in await asks(flock, alice, "connect")
+
+
 async def test_a_consent_taken_back_ends_at_once_here_and_at_its_issuer(database_url: str, clock: OwnClock) -> None:
     async with open_flock(database_url, clock, web=NO_PAGES) as flock:
         alice = flock.mastodon.create_account("alice")

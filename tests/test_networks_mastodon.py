@@ -1,8 +1,10 @@
 """The Mastodon adapter against a small Mastodon: hearing, speaking, and what goes wrong meanwhile."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,11 +13,13 @@ from bot.networks import Incoming, Say
 from bot.networks.errors import BLOCKED, GONE, LOGIN_REFUSED, Refused, Unavailable
 from bot.networks.guard import GuardedClient
 from bot.networks.mastodon import MastodonNetwork
+from bot.networks.mastodon_pages import down_to
 from bot.networks.oauth_mastodon import MastodonOauth
 from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonPerson, MastodonSandbox
-from bot.sandbox.mastodon.limits import STATUSES, Rule
-from bot.sandbox.mastodon.quirks import HOLLO
+from bot.sandbox.mastodon.accounts import Visibility
+from bot.sandbox.mastodon.limits import STATUSES, TOKEN, Rule
+from bot.sandbox.mastodon.quirks import HOLLO, SNAC, Quirks
 from tests.conftest import OwnClock
 
 Start = Callable[..., Awaitable[MastodonNetwork]]
@@ -77,6 +81,31 @@ async def cursor(bot: MastodonNetwork, alice: MastodonPerson, flock: MastodonPer
     return (await bot.hear(None)).cursor
 
 
+@asynccontextmanager
+async def bot_among(quirks: Quirks, clock: OwnClock) -> AsyncIterator[tuple[MastodonNetwork, MastodonSandbox]]:
+    """Start a bot on a server of another character, where its account is "flock"."""
+    async with (
+        MastodonSandbox(now=lambda: clock() / 1000, quirks=quirks) as there,
+        GuardedClient(allow_private=frozenset({there.domain})) as guard,
+    ):
+        bot = MastodonNetwork(
+            base_url=there.url,
+            access_token=there.create_account("flock").token,
+            guard=guard,
+            oauth=MastodonOauth(guard, public_url=None, clock=lambda: clock() / 1000),
+            clock=clock,
+            poll_seconds=1,
+            streaming=False,
+        )
+        await bot.start()
+        yield bot, there
+        await bot.close()
+
+
+def flock_of(there: MastodonSandbox) -> MastodonPerson:
+    return next(person for person in there.people.values() if person.acct == "flock")
+
+
 def reply_to(heard: Incoming, text: str, *, key: str = "k1", public: bool = True, first_at: int = 0) -> Say:
     return Say(
         key,
@@ -103,6 +132,12 @@ def dm_to(person: MastodonPerson, text: str, *, key: str = "k1", first_at: int =
         again=first_at > 0,
         first_at=first_at,
     )
+
+
+def published_as(town: MastodonSandbox, flock: MastodonPerson, shown_to: Visibility) -> None:
+    """Have the next status published in another way than it was asked for."""
+    answer = {"id": flock.post("for others", visibility=shown_to), "visibility": shown_to}
+    town.faults.plan(Fault("/api/v1/statuses", status=200, body=json.dumps(answer).encode(), method="POST"))
 
 
 def forget_keys(town: MastodonSandbox) -> None:
@@ -217,7 +252,21 @@ async def test_what_is_shown_later_than_its_number_says_is_heard_all_the_same(
         clock.pass_seconds(60)
         later = await bot.hear(later.cursor)
         assert later.messages == []
-    assert json.loads(later.cursor) == {"notified": str(notifications[-1].id), "recent": {}}
+    settled = json.loads(later.cursor)
+    assert (settled["notified"], settled["recent"]) == (str(notifications[-1].id), {})
+
+
+async def test_a_late_one_is_heard_however_many_were_quicker(
+    bot: MastodonNetwork, cursor: str, alice: MastodonPerson, flock: MastodonPerson
+) -> None:
+    alice.post("@flock slow")
+    slow = flock.account.notifications.pop()
+    for number in range(150):
+        alice.post(f"@flock quick {number}")
+    batch = await bot.hear(cursor)
+    assert len(batch.messages) == 150
+    flock.account.notifications.insert(1, slow)
+    assert [message.text for message in (await bot.hear(batch.cursor)).messages] == ["@flock slow"]
 
 
 async def test_a_new_bot_begins_with_what_nobody_has_answered(
@@ -238,26 +287,80 @@ async def test_a_new_bot_begins_with_what_nobody_has_answered(
 
 
 async def test_a_new_bot_looks_once_at_a_server_that_gives_the_first_page_whatever_it_is_asked(clock: OwnClock) -> None:
-    async with (
-        MastodonSandbox(now=lambda: clock() / 1000, quirks=HOLLO) as there,
-        GuardedClient(allow_private=frozenset({there.domain})) as guard,
-    ):
-        flock, alice = there.create_account("flock"), there.create_account("alice")
+    async with bot_among(HOLLO, clock) as (bot, there):
+        alice = there.create_account("alice")
         for number in range(50):
-            alice.post(f"@flock {number}")
-        oauth = MastodonOauth(guard, public_url=None, clock=lambda: clock() / 1000)
-        bot = MastodonNetwork(
-            base_url=there.url,
-            access_token=flock.token,
-            guard=guard,
-            oauth=oauth,
-            clock=clock,
-            poll_seconds=1,
-            streaming=False,
-        )
-        await bot.start()
+            alice.post(f"{bot.handle} {number}")
         assert len((await bot.hear(None)).messages) == 50
-        await bot.close()
+
+
+async def test_more_than_a_page_is_heard_where_a_server_gives_the_first_page_whatever_it_is_asked(
+    clock: OwnClock,
+) -> None:
+    async with bot_among(HOLLO, clock) as (bot, there):
+        alice = there.create_account("alice")
+        for number in range(170):
+            alice.post(f"{bot.handle} {number}")
+        batch = await bot.hear(None)
+        assert [message.text for message in batch.messages] == [f"@flock {number}" for number in range(170)]
+        clock.pass_seconds(120)
+        cursor = (await bot.hear(batch.cursor)).cursor
+        for number in range(90):
+            alice.post(f"{bot.handle} again {number}")
+        assert len((await bot.hear(cursor)).messages) == 90
+
+
+async def test_a_list_without_an_end_is_left_some_time() -> None:
+    numbers = itertools.count()
+
+    async def page(_below: str | None, size: int) -> list[dict[str, str]]:
+        return [{"id": str(next(numbers))} for _ in range(size)]
+
+    found, end = await down_to(page, 20, lambda _entry: False)
+    assert (len(found), end) == (2_000, None)
+
+
+async def test_a_first_look_goes_on_where_the_rate_limit_stopped_it(
+    start: Start, alice: MastodonPerson, town: MastodonSandbox, clock: OwnClock
+) -> None:
+    for number in range(60):
+        alice.post(f"@flock message {number}", reply_to=alice.post("something"))
+    bot = await start()
+    town.limits.rules[TOKEN] = Rule(40, 300)
+    with pytest.raises(Unavailable) as full:
+        await bot.hear(None)
+    assert full.value.retry_in is not None
+    clock.pass_seconds(full.value.retry_in + 1)
+    heard = (await bot.hear(None)).messages
+    assert [message.text for message in heard] == [f"@flock message {number}" for number in range(60)]
+
+
+async def test_what_is_too_old_to_be_answered_is_not_asked_about(
+    start: Start, alice: MastodonPerson, town: MastodonSandbox, clock: OwnClock
+) -> None:
+    alice.post("@flock hello", reply_to=alice.post("something"))
+    clock.pass_seconds(4 * 86400)
+    bot = await start()
+    unasked = town.faults.plan(Fault("/context"))
+    assert (await bot.hear(None)).messages == []
+    assert unasked.times == 1
+
+
+async def test_old_messages_stay_heard_when_the_one_before_the_news_is_deleted(clock: OwnClock) -> None:
+    async with bot_among(SNAC, clock) as (bot, there):
+        alice = there.create_account("alice")
+        for number in range(5):
+            alice.post(f"@flock old {number}")
+        clock.pass_seconds(40 * 86400)
+        newest = alice.post("@flock new")
+        batch = await bot.hear(None)
+        assert [message.text for message in batch.messages] == [f"{bot.handle} new"]
+        clock.pass_seconds(120)
+        batch = await bot.hear(batch.cursor)
+        alice.delete(newest)
+        assert (await bot.hear(batch.cursor)).messages == []
+        alice.post("@flock once more")
+        assert len((await bot.hear(batch.cursor)).messages) == 1
 
 
 async def test_a_bot_that_nobody_has_written_to_keeps_looking(
@@ -371,15 +474,42 @@ async def test_a_direct_message_reaches_one_person_only(
     assert bob.received_dms() == []
 
 
-async def test_what_a_server_shows_everybody_against_our_will_is_deleted_again(
-    bot: MastodonNetwork, alice: MastodonPerson, flock: MastodonPerson, town: MastodonSandbox
+@pytest.mark.parametrize("shown_to", ["public", "unlisted", "private"])
+async def test_what_a_server_shows_others_against_our_will_is_deleted_again(
+    bot: MastodonNetwork, alice: MastodonPerson, flock: MastodonPerson, town: MastodonSandbox, shown_to: Visibility
 ) -> None:
-    shown = flock.post("for everybody")
-    answer = json.dumps({"id": shown, "visibility": "public"}).encode()
-    town.faults.plan(Fault("/api/v1/statuses", status=200, body=answer, method="POST"))
+    published_as(town, flock, shown_to)
     with pytest.raises(Refused, match="deleted again"):
         await bot.say(dm_to(alice, "for you alone"))
     assert flock.account.statuses == []
+
+
+async def test_a_public_answer_too_is_shown_as_it_was_asked_or_not_at_all(
+    bot: MastodonNetwork, cursor: str, alice: MastodonPerson, flock: MastodonPerson, town: MastodonSandbox
+) -> None:
+    alice.post("@flock hello")
+    (heard,) = (await bot.hear(cursor)).messages
+    published_as(town, flock, "public")
+    with pytest.raises(Refused, match="deleted again"):
+        await bot.say(reply_to(heard, "Hi!"))
+    assert flock.account.statuses == []
+
+
+async def test_what_could_not_be_deleted_again_is_not_said_to_be(
+    bot: MastodonNetwork, alice: MastodonPerson, flock: MastodonPerson, town: MastodonSandbox
+) -> None:
+    published_as(town, flock, "public")
+    town.faults.plan(Fault("/api/v1/statuses/", method="DELETE"))
+    with pytest.raises(Refused, match="could not be deleted"):
+        await bot.say(dm_to(alice, "for you alone"))
+
+
+async def test_what_went_to_others_is_not_taken_for_the_private_word(
+    bot: MastodonNetwork, alice: MastodonPerson, flock: MastodonPerson, clock: OwnClock
+) -> None:
+    flock.post(f"{alice.handle} Hello!")
+    await bot.say(dm_to(alice, "Hello!", first_at=clock()))
+    assert len(alice.received_dms(flock)) == 1
 
 
 async def test_an_answer_is_never_wider_than_its_question(
@@ -425,6 +555,57 @@ async def test_what_was_never_said_is_said_and_old_words_are_not_taken_for_it(
     clock.pass_seconds(3600)
     await bot.say(dm_to(alice, "One more is here.", key="k2", first_at=clock()))
     assert len(alice.received_dms(flock)) == 2
+
+
+async def test_the_same_words_in_another_thread_are_not_taken_for_said(
+    bot: MastodonNetwork, cursor: str, alice: MastodonPerson, town: MastodonSandbox, clock: OwnClock
+) -> None:
+    forget_keys(town)
+    threads = [alice.post("@flock hello"), alice.post("@flock hello again")]
+    first, second = (await bot.hear(cursor)).messages
+    await bot.say(reply_to(first, "Welcome"))
+    await bot.say(reply_to(second, "Welcome", key="k2", first_at=clock()))
+    assert [len(alice.replies_to(thread)) for thread in threads] == [1, 1]
+
+
+async def test_the_same_words_to_a_namesake_are_not_taken_for_said(
+    bot: MastodonNetwork, alice: MastodonPerson, flock: MastodonPerson, town: MastodonSandbox, clock: OwnClock
+) -> None:
+    forget_keys(town)
+    first_at = clock()
+    await bot.say(dm_to(alice, "Welcome"))
+    to_namesake = town.views.status(flock.account.statuses[0])
+    to_namesake["mentions"][0] |= {"acct": "alice@elsewhere.example", "url": "https://elsewhere.example/@alice"}
+    body = json.dumps([to_namesake]).encode()
+    town.faults.plan(Fault(f"/accounts/{flock.id}/statuses", status=200, body=body))
+    town.faults.plan(Fault("/timelines/home", status=200, body=body))
+    await bot.say(dm_to(alice, "Welcome", key="k2", first_at=first_at))
+    assert len(alice.received_dms(flock)) == 2
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_server_that_hides_the_bots_own_timeline_lets_it_speak_again(
+    bot: MastodonNetwork,
+    alice: MastodonPerson,
+    flock: MastodonPerson,
+    town: MastodonSandbox,
+    clock: OwnClock,
+    status: int,
+) -> None:
+    body = json.dumps({"error": "This action is not allowed"}).encode()
+    town.faults.plan(Fault("/timelines/home", status=status, body=body))
+    await bot.say(dm_to(alice, "Hello!", first_at=clock()))
+    assert len(alice.received_dms(flock)) == 1
+
+
+async def test_a_second_look_ends_where_a_server_gives_the_first_page_whatever_it_is_asked(clock: OwnClock) -> None:
+    async with bot_among(HOLLO, clock) as (bot, there):
+        alice, flock = there.create_account("alice"), flock_of(there)
+        for number in range(50):
+            flock.post(f"something {number}")
+        there.limits.rules[TOKEN] = Rule(20, 300)
+        await bot.say(dm_to(alice, "Hello!", first_at=clock()))
+        assert len(alice.received_dms(flock)) == 1
 
 
 async def test_a_bot_that_is_locked_out_refuses_nobody(

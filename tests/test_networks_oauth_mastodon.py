@@ -14,10 +14,11 @@ from starlette.routing import Route
 from bot.networks.consent import ConsentExpired, ConsentRefused
 from bot.networks.errors import Refused, Unavailable
 from bot.networks.guard import GuardedClient, normalise_server
+from bot.networks.mastodon import MastodonNetwork
 from bot.networks.oauth_mastodon import OUT_OF_BAND, MastodonApp, MastodonConsent, MastodonOauth, MastodonTokens
 from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonSandbox
-from bot.sandbox.mastodon.quirks import SNAC
+from bot.sandbox.mastodon.quirks import SNAC, TAKAHE
 from bot.web.serving import Server
 
 HOME = "https://reflock.example"
@@ -62,6 +63,13 @@ async def verify(server: MastodonSandbox, tokens: MastodonTokens) -> int:
     """Ask the server what the token is worth; return the status."""
     headers = {"authorization": f"Bearer {tokens.access}"}
     return (await server.http.get(f"{server.url}/api/v1/accounts/verify_credentials", headers=headers)).status_code
+
+
+async def owner_of(server: MastodonSandbox, tokens: MastodonTokens) -> str:
+    """Ask the server whose token it is; return the account's number."""
+    headers = {"authorization": f"Bearer {tokens.access}"}
+    answer = await server.http.get(f"{server.url}/api/v1/accounts/verify_credentials", headers=headers)
+    return str(answer.json()["id"])
 
 
 async def test_alice_consents_in_her_browser(
@@ -195,6 +203,27 @@ async def test_metadata_may_not_lead_us_inside(oauth: MastodonOauth, server: Mas
         await oauth.register(server.domain)
 
 
+async def test_nobody_is_sent_to_one_servers_page_with_another_ones_token_endpoint(
+    oauth: MastodonOauth, server: MastodonSandbox
+) -> None:
+    for wrong in (
+        {"authorization_endpoint": "https://mastodon.social/oauth/authorize"},
+        {"issuer": "https://mastodon.social/"},
+    ):
+        server.faults.plan(Fault("oauth-authorization-server", status=200, body=json.dumps(wrong).encode()))
+        with pytest.raises(Unavailable, match="another server"):
+            await oauth.register(server.domain)
+
+
+async def test_a_file_that_somebody_put_there_does_not_speak_for_a_server(
+    oauth: MastodonOauth, server: MastodonSandbox
+) -> None:
+    file = json.dumps({"issuer": server.url, "token_endpoint": f"{server.url}/media/token"}).encode()
+    server.faults.plan(Fault("oauth-authorization-server", status=302, headers={"location": "/media/1.json"}))
+    server.faults.plan(Fault("/media/1.json", status=200, body=file))
+    assert (await oauth.register(server.domain)).token_endpoint == f"{server.url}/oauth/token"
+
+
 async def test_what_is_no_mastodon_server_says_so(oauth: MastodonOauth, server: MastodonSandbox) -> None:
     server.faults.plan(Fault("/api/v1/apps", status=404, body=b"nothing here"))
     with pytest.raises(Refused, match="does not let apps be registered") as caught:
@@ -202,12 +231,69 @@ async def test_what_is_no_mastodon_server_says_so(oauth: MastodonOauth, server: 
     assert caught.value.reason == "no_mastodon_api"
 
 
-async def test_nobody_consents_where_consents_are_mixed_up() -> None:
-    async with MastodonSandbox(quirks=SNAC) as snac, GuardedClient(allow_private=frozenset({snac.domain})) as guard:
-        oauth = MastodonOauth(guard, public_url="https://bot.example", clock=snac.now)
-        with pytest.raises(Refused, match="snac does not keep the consents of several people apart") as caught:
-            await oauth.register(snac.domain)
+@pytest.fixture
+async def snac(seconds: Clock) -> AsyncIterator[MastodonSandbox]:
+    """Give a server that mixes consents up."""
+    async with MastodonSandbox(now=seconds, quirks=SNAC) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def at_snac(snac: MastodonSandbox, seconds: Clock) -> AsyncIterator[MastodonOauth]:
+    async with GuardedClient(allow_private=frozenset({snac.domain})) as guard:
+        yield MastodonOauth(guard, public_url=HOME, clock=seconds)
+
+
+async def test_nobody_consents_where_consents_are_mixed_up(snac: MastodonSandbox, at_snac: MastodonOauth) -> None:
+    with pytest.raises(Refused, match="snac does not keep the consents of several people apart") as caught:
+        await at_snac.register(snac.domain)
     assert caught.value.reason == "consents_mixed_up"
+
+
+@pytest.mark.parametrize("path", ["/.well-known/nodeinfo", "/nodeinfo/2.0"])
+async def test_a_server_that_cannot_say_just_now_what_it_is_passes_for_nothing_else(
+    snac: MastodonSandbox, at_snac: MastodonOauth, path: str
+) -> None:
+    for fault in (Fault(path, status=503), Fault(path, status=429), Fault(path, "cut", times=2)):
+        snac.faults.plan(fault)
+        with pytest.raises(Unavailable):
+            await at_snac.register(snac.domain)
+
+
+@pytest.mark.parametrize("path", ["/.well-known/nodeinfo", "/nodeinfo/2.0"])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, b"nothing here"),
+        (200, b"<html>Welcome</html>"),
+        (200, b"[]"),
+        (
+            200,
+            b'{"links": [7, {"rel": 8}, {"rel": "http://nodeinfo.diaspora.software/ns/schema/2.0", "href": "ftp://x"}]}',
+        ),
+    ],
+)
+async def test_a_server_that_never_says_what_it_is_gets_the_scopes_that_all_heed(
+    guard: GuardedClient, server: MastodonSandbox, seconds: Clock, path: str, status: int, body: bytes
+) -> None:
+    server.faults.plan(Fault("oauth-authorization-server", status=404))
+    server.faults.plan(Fault(path, status=status, body=body))
+    oauth = MastodonOauth(guard, public_url=HOME, clock=seconds)
+    assert (await oauth.register(server.domain)).scopes == "read write:follows"
+
+
+async def test_an_app_that_was_registered_before_is_not_used_where_consents_are_mixed_up(
+    snac: MastodonSandbox, at_snac: MastodonOauth, oauth: MastodonOauth, server: MastodonSandbox
+) -> None:
+    registered = await oauth.register(server.domain)
+    kept = replace(registered, server=snac.domain, base_url=snac.url, scopes="read write:follows")
+    with pytest.raises(Refused) as caught:
+        await at_snac.check(kept)
+    assert caught.value.reason == "consents_mixed_up"
+    # Where the server told of its scopes itself it is not asked again.
+    untouched = server.faults.plan(Fault("nodeinfo", status=503))
+    await oauth.check(registered)
+    assert untouched.times == 1
 
 
 async def test_a_server_in_trouble_is_asked_again_later(oauth: MastodonOauth, server: MastodonSandbox) -> None:
@@ -269,3 +355,46 @@ async def test_an_account_is_named_by_its_server_and_not_by_who_redirects_to_it(
         asked, url = oauth.start(app)
         tokens = await oauth.finish(app, asked, answer(await alice.approve(url)))
         assert (tokens.acct, tokens.server) == (f"alice@{other_name}", other_name)
+
+
+async def test_of_namesakes_on_a_server_with_several_domains_each_consents_for_herself(seconds: Clock) -> None:
+    async with MastodonSandbox(now=seconds, quirks=TAKAHE) as server:
+        first = server.create_account("alice")
+        second = server.create_account("alice", domain=server.host)
+        async with GuardedClient(allow_private=frozenset({server.domain, server.host})) as guard:
+            oauth = MastodonOauth(guard, public_url=HOME, clock=seconds)
+            app = await oauth.register(server.host)
+            for alice in (first, second):
+                asked, url = oauth.start(app, alice.actor)
+                tokens = await oauth.finish(app, asked, answer(await alice.approve(url)))
+                assert (tokens.actor, f"@{tokens.acct}", tokens.account_id) == (alice.actor, alice.handle, alice.id)
+                assert await owner_of(server, tokens) == alice.id
+
+            # A server that describes somebody else than was asked for has not said whose consent this is.
+            described = await server.http.get(
+                f"{server.url}/.well-known/webfinger", params={"resource": f"acct:{second.handle[1:]}"}
+            )
+            server.faults.plan(Fault("webfinger", status=200, body=described.content))
+            asked, url = oauth.start(app)
+            with pytest.raises(ConsentRefused, match="does not say which account alice is"):
+                await oauth.finish(app, asked, answer(await first.approve(url)))
+
+
+async def test_the_bot_itself_may_be_the_namesake_on_the_second_domain(seconds: Clock) -> None:
+    async with MastodonSandbox(now=seconds, quirks=TAKAHE) as server:
+        bots = [server.create_account("flock"), server.create_account("flock", domain=server.host)]
+        async with GuardedClient(allow_private=frozenset({server.domain, server.host})) as guard:
+            oauth = MastodonOauth(guard, public_url=HOME, clock=seconds)
+            for account in bots:
+                bot = MastodonNetwork(
+                    base_url=server.url,
+                    access_token=account.token,
+                    guard=guard,
+                    oauth=oauth,
+                    clock=lambda: round(seconds() * 1000),
+                    poll_seconds=1,
+                    streaming=False,
+                )
+                await bot.start()
+                assert bot.handle == account.handle
+                await bot.close()

@@ -144,7 +144,10 @@ def test_a_mastodon_status_reads_as_it_was_written() -> None:
 
 
 def test_other_servers_write_html_differently() -> None:
-    assert html_to_text("one<br>two\nthree") == "one\ntwo three"
+    assert html_to_text("one<br>two\nthree") == "one\ntwo\nthree"
+    assert (
+        html_to_text("<p>one\r\n  two </p>\n<p>three <b>four</b>\n<br>\nfive</p>\n") == "one\ntwo\n\nthree four\nfive"
+    )
     assert (
         html_to_text('<a href="https://b.org/@bob" class="u-url">@bob@b.org</a> <a href="/t/x">#tag</a>')
         == "@bob@b.org #tag"

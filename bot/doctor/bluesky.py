@@ -1,24 +1,32 @@
 """See whether Bluesky lets the bot in and into direct messages, and whether its account says what it should."""
 
+import contextlib
 from typing import Final
 
 from bot.doctor import Check, Finding, Mend, ok, unchecked, wrong
 from bot.doctor.installation import Installation
 from bot.networks.bluesky import EVERYBODY, Introduction
 from bot.networks.bluesky_client import BlueskyClient
-from bot.networks.errors import Refused
+from bot.networks.errors import NetworkError, Refused
 
 _LOGIN: Final = "Bluesky login"
 
 
 class _NoSessions:
-    """Keeps no session: a look must not spend those of the running bot, and leaves none behind."""
+    """Keeps no session: a look must not spend those of the running bot."""
 
     async def load(self, name: str) -> str | None:  # noqa: ARG002  # the interface is SessionStore's
         return None
 
     async def save(self, name: str, secret: str) -> None:
         pass
+
+
+async def _leave(line: BlueskyClient) -> None:
+    """Leave no session behind on the server, if it lets us."""
+    with contextlib.suppress(NetworkError):
+        await line.log_out()
+    await line.close()
 
 
 class BlueskyChecks:
@@ -82,7 +90,7 @@ class BlueskyChecks:
                 sessions=_NoSessions(),
                 clock=self._here.clock,
             )
-            self._here.stack.push_async_callback(line.close)
+            self._here.stack.push_async_callback(_leave, line)
             await line.start()
             self._logged_in = line
         return self._logged_in

@@ -1,10 +1,7 @@
-"""See whether it is the same time here as on the networks' servers.
+"""See whether it is the same time here as on the networks' servers, as nearly as `bot.networks.clocks` wants it.
 
-AT Protocol's OAuth servers are strict (@atproto/oauth-provider 0.22.9): an assertion by which a confidential client
-proves itself is refused when it is from the future, be it by a second, or older than 60 seconds (client.ts,
-CLIENT_ASSERTION_MAX_AGE); a DPoP proof may be 3 minutes off (dpop-manager.ts, DPOP_NONCE_MAX_AGE). A Date header
-(RFC 9110, 6.6.1) names a whole second, and many servers write it once a second only: less than two seconds cannot be
-told by it.
+A Date header (RFC 9110, 6.6.1) names a whole second, and many servers write it once a second only: less than two seconds
+cannot be told by it. DPoP proofs may be 3 minutes off (@atproto/oauth-provider 0.22.9, dpop-manager.ts).
 """
 
 from email.utils import parsedate_to_datetime
@@ -13,12 +10,14 @@ from typing import Final
 
 from bot.doctor import Check, Finding, ok, unchecked, wrong
 from bot.doctor.installation import Installation, host_of
+from bot.networks.clocks import ASSERTION_DATED_BACK_SECONDS, ASSERTION_SECONDS, SLACK_AHEAD_MS
 
-_AHEAD_SECONDS: Final = 2.0
-_BEHIND_SECONDS: Final = 30.0  # half of the 60, so that there is time left for the request itself
+_AHEAD_SECONDS: Final = SLACK_AHEAD_MS / 1000
+# An assertion that is dated back is older still for a server that is ahead of us.
+_BEHIND_SECONDS: Final = float(ASSERTION_SECONDS - ASSERTION_DATED_BACK_SECONDS)
 _LIMITS: Final = (
-    "Bluesky's servers take no client assertion from the future, and none that is older than 60 seconds; allowed here: "
-    f"{_AHEAD_SECONDS:g} seconds ahead, {_BEHIND_SECONDS:g} behind"
+    f"allowed here: {_AHEAD_SECONDS:g} seconds ahead, {_BEHIND_SECONDS:g} behind; further ahead the bot may say things "
+    "twice, and further behind Bluesky's servers refuse its client assertions"
 )
 # One answer may have been under way for long; of several the quickest tells most.
 _SAMPLES: Final = 3

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote, quote_plus
 
 import click
 import sqlalchemy as sa
@@ -144,14 +145,16 @@ def _secrets(loaded: Loaded) -> Iterator[str]:
     """Yield every text that must not be read by anybody."""
     for name in Secrets.model_fields:
         value = getattr(loaded.secrets, name).get_secret_value()
-        parts = [value, *value.split(","), *value.splitlines()] if name != "database_url" else [_password(value)]
+        parts = [value, *value.split(","), *value.splitlines()] if name != "database_url" else _passwords(value)
         yield from (part.strip() for part in parts if len(part.strip()) >= _SHORTEST_SECRET)
-    if password := _password(loaded.config.database.url):
-        yield password
+    yield from filter(None, _passwords(loaded.config.database.url))
 
 
-def _password(url: str) -> str:
+def _passwords(url: str) -> list[str]:
+    """Return the password in an address: as it is, as it is written there, and as libraries write it."""
     try:
-        return sa.make_url(url).password or ""
+        plain = sa.make_url(url).password or ""
     except (sa.exc.ArgumentError, ValueError):
-        return url
+        return [url]
+    written = url.rpartition("@")[0].partition("://")[2].partition(":")[2]
+    return [plain, written, quote(plain, safe=""), quote_plus(plain)]

@@ -1,7 +1,7 @@
 """See whether the Mastodon-API server lets the bot in, what its token may do, and what its account says."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -11,10 +11,11 @@ from bot.doctor.installation import Installation
 from bot.networks.errors import LOGIN_REFUSED, NetworkError, Refused, Unavailable
 from bot.networks.mastodon import ACCEPT, accept_private_mentions, mark_as_bot, private_mentions
 from bot.networks.mastodon_client import FORBIDDEN, MastodonClient
+from bot.networks.nodeinfo import software_of
 
 _LOGIN: Final = "Mastodon login"
 # Everything bot/networks/mastodon*.py asks as the bot (https://docs.joinmastodon.org/api/oauth-scopes/).
-_READS: Final = frozenset({"read:accounts", "read:follows", "read:notifications", "read:statuses"})
+_READS: Final = frozenset({"read:accounts", "read:follows", "read:notifications", "read:search", "read:statuses"})
 _WRITES: Final = frozenset({"write:accounts", "write:notifications", "write:statuses"})
 _MAKE_ANOTHER: Final = (
     "In the bot account's settings, under Development, make an application with the scopes read, write:accounts, "
@@ -59,18 +60,14 @@ class MastodonChecks:
 
     async def _named_software(self) -> str:
         """Return what NodeInfo says; empty where there is none that can be read."""
-        guard = self._here.guard
         with contextlib.suppress(NetworkError):
-            listed = (await guard.request("GET", f"{self._section.base_url}/.well-known/nodeinfo")).json_object()
-            for link in _items(listed.get("links")):
-                software = (await guard.request("GET", str(link.get("href")))).json_object().get("software")
-                if isinstance(software, dict):
-                    return f"{software.get('name')} {software.get('version')}"
+            if software := await software_of(self._here.guard, self._section.base_url):
+                return f"{software.name} {software.version}".strip()
         return ""
 
     async def _version(self) -> str:
         with contextlib.suppress(Refused):
-            instance = await self._new_line().call("instance", lambda sdk: sdk.instance_v1())
+            instance = await self._new_line().instance()
             if isinstance(instance, dict) and instance.get("version"):
                 return f"a server of version {instance['version']}"
         return ""
@@ -94,14 +91,16 @@ class MastodonChecks:
     async def scopes(self) -> Finding:
         """See what the token may: reading is tried; of writing only what the server tells is known."""
         number = str(self._account["id"])
-        tried: dict[str, Callable[[Any], Any]] = {
-            "read:notifications": lambda sdk: sdk.notifications(types=["mention"], limit=1),
-            "read:follows": lambda sdk: sdk.account_relationships([number]),
-            "read:statuses": lambda sdk: sdk.account_statuses(number, limit=1),
-            "read:accounts": lambda sdk: sdk.account_search(str(self._account["username"]), limit=1),
+        accounts = "/api/v1/accounts"
+        tried = {
+            "read:notifications": ("/api/v1/notifications", {"types[]": "mention", "limit": "1"}),
+            "read:follows": (f"{accounts}/relationships", {"id[]": number}),
+            "read:statuses": (f"{accounts}/{number}/statuses", {"limit": "1"}),
+            "read:accounts": (f"{accounts}/{number}", {}),
+            "read:search": ("/api/v2/search", {"q": str(self._account["username"]), "type": "accounts", "limit": "1"}),
         }
         line = self._new_line()
-        lacking = {scope for scope, ask in tried.items() if await _may_not(line, ask)}
+        lacking = {scope for scope, (path, query) in tried.items() if await _may_not(line, path, query)}
         told = await _told_scopes(line)
         if told is not None:
             lacking |= {scope for scope in _READS | _WRITES if not _covered(scope, told)}
@@ -169,14 +168,10 @@ class MastodonChecks:
 
     async def _streaming_address(self) -> str:
         """Return where the server streams, as an address for HTTP; empty when it does not say."""
-        line = self._new_line()
-        for ask in (lambda sdk: sdk.instance_v2(), lambda sdk: sdk.instance_v1()):
-            try:
-                instance = await line.call("instance", ask)
-                urls = instance.get("urls") or instance["configuration"]["urls"]
-                address = urlsplit(str(urls.get("streaming") or urls["streaming_api"]))
-            except (NetworkError, LookupError, TypeError, AttributeError, ValueError):
-                continue
+        with contextlib.suppress(NetworkError, LookupError, TypeError, AttributeError, ValueError):
+            instance = await self._new_line().instance()
+            urls = instance.get("urls") or instance["configuration"]["urls"]
+            address = urlsplit(str(urls.get("streaming") or urls["streaming_api"]))
             return f"{address.scheme.replace('ws', 'http', 1)}://{address.netloc}"
         return ""
 
@@ -184,9 +179,9 @@ class MastodonChecks:
         return await line.call("credentials", lambda sdk: sdk.account_verify_credentials())
 
 
-async def _may_not(line: MastodonClient, ask: Callable[[Any], Any]) -> bool:
+async def _may_not(line: MastodonClient, path: str, query: Mapping[str, str]) -> bool:
     try:
-        await line.call("scopes", ask)
+        await line.read(path, **query)
     except Refused as refusal:
         return refusal.reason in _MAY_NOT
     return False
@@ -205,7 +200,3 @@ async def _told_scopes(line: MastodonClient) -> frozenset[str] | None:
 def _covered(scope: str, granted: frozenset[str]) -> bool:
     verb, _, what = scope.partition(":")
     return scope in granted or verb in granted or (what == "follows" and "follow" in granted)
-
-
-def _items(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -10,6 +10,7 @@ import structlog
 
 from bot.networks import Incoming, Say
 from bot.networks.bluesky_records import epoch_ms, facets_of_links, is_bot, plain_text
+from bot.networks.clocks import SLACK_AHEAD_MS
 from bot.networks.errors import BLOCKED, DM_CLOSED, GONE, Refused, Unavailable
 from bot.networks.ratelimits import RateLimited
 from storage.records import NetworkName
@@ -27,8 +28,6 @@ _GROUP: Final = "groupConvo"
 _PAGE: Final = 100  # the most that getMessages, listConvos give
 _KNOWN_CONVOS: Final = 10_000
 _KNOWN_FOR_MS: Final = 600_000  # handles and labels change; who talks to us for longer is looked at again
-# Servers' clocks and ours differ by this much at most when a message's time is compared with an attempt's.
-_CLOCK_SLACK_MS: Final = 5_000
 
 # The chat service's error names (chat.bsky.convo.getConvoForMembers, sendMessage).
 _REFUSALS: Final = {
@@ -307,7 +306,7 @@ class BlueskyChat:
         """Look for what an earlier attempt may have sent: the service knows no idempotency key."""
         async for view in self._messages(convo_id):
             try:
-                if epoch_ms(view["sentAt"]) < say.first_at - _CLOCK_SLACK_MS:
+                if epoch_ms(view["sentAt"]) < say.first_at - SLACK_AHEAD_MS:
                     return None
                 if _sender(view) == self._client.did and view["text"] == say.text:
                     return f"{convo_id}/{view['id']}"

@@ -58,14 +58,14 @@ class _Link:
 
 
 class _Reader(HTMLParser):
-    """Collect text; `_breaks` counts the line ends due before the next word."""
+    """Collect text; `_breaks` counts the line ends due before the next word, without any `_white` stands there."""
 
     def __init__(self, mentions: Mapping[str, str]) -> None:
         super().__init__(convert_charrefs=True)
         self._mentions = mentions
         self._out: list[str] = []
         self._breaks = 0
-        self._space = False
+        self._white = ""
         self._unseen: list[str] = []
         self._unseen_tags: Counter[str] = Counter()
         self._invisible: list[bool] = []
@@ -160,26 +160,33 @@ class _Reader(HTMLParser):
                     self._end_line()
                 self._append(line)
             return
-        collapsed = _BLANKS.sub(" ", data)
-        if collapsed.startswith(" "):
-            self._space = True
-        self._append(collapsed.strip(" "))
-        if collapsed.endswith(" "):
-            self._space = True
+        collapsed = _BLANKS.sub(_white, data)
+        words = collapsed.strip(" \n")
+        self._leave_white(collapsed[: len(collapsed) - len(collapsed.lstrip(" \n"))])
+        if words:
+            self._append(words)
+            self._leave_white(collapsed[len(collapsed.rstrip(" \n")) :])
 
     def _append(self, words: str) -> None:
         if not words:
             return
-        if self._out and self._breaks:
-            self._out.append("\n" * self._breaks)
-        elif self._out and self._space:
-            self._out.append(" ")
-        self._breaks, self._space = 0, False
+        if self._out:
+            self._out.append("\n" * self._breaks or self._white)
+        self._breaks, self._white = 0, ""
         self._out.append(words)
+
+    def _leave_white(self, white: str) -> None:
+        if self._white != "\n":
+            self._white = white or self._white
 
     def _end_line(self) -> None:
         self._breaks += 1
-        self._space = False
+        self._white = ""
+
+
+def _white(blanks: re.Match[str]) -> str:
+    """Return what blanks stand for: Hollo writes a line break as the line's end, which browsers show as a space."""
+    return "\n" if "\n" in blanks[0] else " "
 
 
 def _scheme(href: str) -> str:

@@ -13,6 +13,7 @@ from mastodon import Mastodon
 from mastodon.errors import MastodonAPIError, MastodonError, MastodonRatelimitError
 
 from bot.networks.errors import LOGIN_REFUSED, NetworkError, Refused, Unavailable
+from bot.networks.mastodon_refusals import TOKEN_ENDED, is_about_scopes
 from bot.networks.ratelimits import AnnouncedLimits, RateLimited
 
 USER_AGENT: Final = "Reflock"
@@ -21,9 +22,8 @@ FORBIDDEN: Final = "forbidden"
 INVALID: Final = "invalid"
 
 _TIMEOUT_SECONDS: Final = 15
-# What a 403 says when it is about us and not about whom we address (Mastodon: app/controllers/concerns/*). Every
-# software has its own words for a token that does not cover something; the one word that they share is "scope".
-_OUR_FAULT: Final = ("your login is", "scope", "insufficient permissions")
+# What a 403 says when it is about us and not about whom we address (Mastodon: app/controllers/concerns/*).
+_OUR_FAULT: Final = "your login is"
 
 
 def new_sdk(base_url: str, access_token: str, session: requests.Session) -> Mastodon:
@@ -70,6 +70,14 @@ class MastodonClient:
         """Send a request of our own, likewise, and return the JSON that answers it; `content` is as for `requests`."""
         return await self.call(allowance, lambda _sdk: self._send(method, path, **content).json())
 
+    async def instance(self) -> Any:
+        """Return what the server says of itself, in the newer form or else in the older one."""
+        try:
+            return await self.read("/api/v2/instance")
+        except NetworkError:
+            # Not by the SDK, which writes a slash behind it: Takahē has nothing there.
+            return await self.read("/api/v1/instance")
+
     def _send(self, method: str, path: str, headers: Mapping[str, str] | None = None, **content: Any) -> Any:
         url, every = f"{self._base_url}{path}", {**self._headers, **(headers or {})}
         response = self._session.request(method, url, headers=every, timeout=_TIMEOUT_SECONDS, **content)
@@ -93,7 +101,7 @@ class MastodonClient:
         try:
             self._send("GET", "/api/v1/accounts/verify_credentials")
         except requests.RequestException as error:
-            return error.response is not None and error.response.status_code in (400, 401, 403, 422)
+            return error.response is not None and error.response.status_code in TOKEN_ENDED
         return False
 
     def _our_error(self, error: Exception) -> NetworkError:
@@ -108,7 +116,7 @@ class MastodonClient:
         if status == 401:
             return Refused(LOGIN_REFUSED, said)
         if status == 403:
-            ours = any(words in said.lower() for words in _OUR_FAULT)
+            ours = _OUR_FAULT in said.lower() or is_about_scopes(said)
             return Refused(LOGIN_REFUSED if ours else FORBIDDEN, said)
         if 400 <= status < 500:
             return Refused({404: NOT_FOUND, 400: INVALID, 422: INVALID}.get(status, str(status)), said)

@@ -10,18 +10,18 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from bot.networks import FollowOrder, FollowOutcome, GrantInUse, webfinger
+from bot.networks import FollowOrder, FollowOutcome, GrantInUse
 from bot.networks.errors import BLOCKED, GONE, GRANT_LOST, NetworkError, PartlyDone, Refused, Unavailable
+from bot.networks.mastodon_refusals import TOKEN_ENDED, is_about_scopes
 from bot.networks.oauth_mastodon import MastodonTokens
 from bot.networks.ratelimits import AnnouncedLimits, RateLimited
 
 if TYPE_CHECKING:
     from bot.networks.guard import GuardedClient, GuardedResponse
+    from bot.networks.webfinger import WebFinger
 
 Json = dict[str, Any]
 
-# Every software has its own words for a token that does not cover something.
-_SCOPE_WORDS: Final = ("scope", "insufficient permissions")
 _KNOWN_IDS: Final = 20_000
 # How servers answer a search for what they cannot make sense of.
 _NOT_FOUND: Final = frozenset({400, 404, 422})
@@ -30,8 +30,9 @@ _NOT_FOUND: Final = frozenset({400, 404, 422})
 class MastodonFollows:
     """Follows on users' servers. `clock` gives epoch milliseconds."""
 
-    def __init__(self, guard: "GuardedClient", clock: Callable[[], int]) -> None:
+    def __init__(self, guard: "GuardedClient", clock: Callable[[], int], webfinger: "WebFinger") -> None:
         self._guard = guard
+        self._webfinger = webfinger
         self._limits = AnnouncedLimits(clock)
         # (server, actor) -> the number under which the server knows the actor; it never changes.
         self._ids: OrderedDict[tuple[str, str], str] = OrderedDict()
@@ -119,12 +120,8 @@ class MastodonFollows:
         """Tell whether a name that was found belongs to somebody else by now, where the account tells no URI."""
         if account.get("uri"):
             return False
-        acct = order.handle.lstrip("@")
-        for server in (acct.rpartition("@")[2], urlsplit(order.actor).netloc):
-            with suppress(NetworkError):
-                response = await webfinger.ask(self._guard, self._guard.base_url(server), acct)
-                if actor := webfinger.actor_in(webfinger.described(response)):
-                    return actor != order.actor
+        with suppress(NetworkError):
+            return await self._webfinger.actor_of(order.handle.lstrip("@"), order.actor) not in (None, order.actor)
         return False
 
     def _remember(self, key: tuple[str, str], number: str) -> None:
@@ -158,18 +155,17 @@ class MastodonFollows:
             raise Unavailable(f"{tokens.server} answered {response.status}.", response.retry_in())
         if response.status == 401:
             raise Refused(GRANT_LOST, f"{tokens.server} no longer takes the consent.")
-        said = response.content.decode(errors="replace").lower()
-        if response.status == 403 and any(words in said for words in _SCOPE_WORDS):
+        if response.status == 403 and is_about_scopes(response.content.decode(errors="replace")):
             raise Refused(GRANT_LOST, f"The consent on {tokens.server} does not cover this.")
         if response.status in (400, 422) and not await self._is_taken(tokens):
             raise Refused(GRANT_LOST, f"{tokens.server} no longer takes the consent.")
         return response
 
     async def _is_taken(self, tokens: MastodonTokens) -> bool:
-        """Tell whether the server still takes the consent: not every server says 401 to one that has ended."""
+        """Tell whether the server still takes the consent."""
         url = f"{tokens.base_url}/api/v1/accounts/verify_credentials"
         response = await self._guard.request("GET", url, headers={"authorization": f"Bearer {tokens.access}"})
-        return response.status not in (400, 401, 403, 422)
+        return response.status not in TOKEN_ENDED
 
 
 @contextmanager

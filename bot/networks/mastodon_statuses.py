@@ -13,6 +13,9 @@ from storage.records import NetworkName
 
 Json = dict[str, Any]
 
+# What comes of reading JSON that is not what it should be.
+MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError)
+
 # Besides the text an answer begins with "@name ": a name has at most 30 letters on Mastodon.
 _ADDRESS_LENGTH: Final = 32
 # Where the server in it counts too, it has seldom more than another 60.
@@ -130,6 +133,12 @@ def fits(text: str, us: Ourselves) -> bool:
 def says(status: Any, text: str) -> bool:
     """Tell whether a status says this, whatever its server made of spaces and of the servers in names."""
     return _bare(html_to_text(str(status["content"]))) == _bare(text)
+
+
+def names(status: Any, handle: str, us: Ourselves) -> bool:
+    """Tell whether a status addresses an account, which its text alone may call by the half of its name."""
+    mentioned = {us.full(str(one["acct"])).lower() for one in status.get("mentions") or []}
+    return not mentioned or handle.lstrip("@").lower() in mentioned
 
 
 def _bare(text: str) -> str:

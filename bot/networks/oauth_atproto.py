@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 
 from bot.networks import dpop
+from bot.networks.clocks import ASSERTION_DATED_BACK_SECONDS, ASSERTION_SECONDS
 from bot.networks.consent import (
     CONSENT_SECONDS,
     ConsentExpired,
@@ -44,9 +45,6 @@ _ACTIONS: Final = frozenset({"create", "update", "delete"})
 _EARLY_SECONDS: Final = 60.0
 # The specification's upper limit; assumed when a server does not say how long its token lives.
 _ACCESS_SECONDS: Final = 3600.0
-# Servers take an assertion for a minute after it was made, and none of the future: it lies around the present, because
-# clocks differ.
-_ASSERTION_SECONDS: Final = 60
 # What a server says when it is our own document, address or key that it does not take.
 _ABOUT_US: Final = frozenset(
     {"invalid_client", "invalid_client_id", "invalid_client_metadata", "invalid_redirect_uri", "use_dpop_nonce"}
@@ -321,14 +319,14 @@ class AtprotoOauth:
         """Return the proof that we are the confidential client (RFC 7523); good once and for a minute."""
         if self._key is None:
             return {}
-        made_at = int(self._clock()) - _ASSERTION_SECONDS // 2
+        made_at = int(self._clock()) - ASSERTION_DATED_BACK_SECONDS
         claims = {
             "iss": self.client_id,
             "sub": self.client_id,
             "aud": issuer,
             "jti": secrets.token_urlsafe(16),
             "iat": made_at,
-            "exp": made_at + _ASSERTION_SECONDS,
+            "exp": made_at + ASSERTION_SECONDS,
         }
         signed = dpop.sign(self._key, {"kid": dpop.thumbprint(self._key)}, claims)
         return {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": signed}

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from bot.networks import webfinger
 from bot.networks.consent import (
@@ -27,6 +27,7 @@ from bot.networks.consent import (
 )
 from bot.networks.errors import NetworkError, Refused
 from bot.networks.guard import Forbidden, GuardedClient, GuardedResponse, Unreachable
+from bot.networks.nodeinfo import software_of
 from bot.networks.server_name import normalise_server
 
 OUT_OF_BAND: Final = "urn:ietf:wg:oauth:2.0:oob"
@@ -43,6 +44,7 @@ _SCOPES: Final = (
     "read write",
 )
 _HEED_FINE_SCOPES: Final = frozenset({"mastodon", "gotosocial"})
+_METADATA_PATH: Final = "/.well-known/oauth-authorization-server"  # RFC 8414
 # There a consent belongs to the app, not to the code: any code gives the token of whoever signed in last (snac 2.94).
 _MIX_UP_CONSENTS: Final = frozenset({"snac"})
 # What a server may answer to a registration whose scopes it does not know.
@@ -210,21 +212,22 @@ class MastodonOauth:
         response = await self._guard.request("POST", tokens.revocation_endpoint, data=form)
         _raise_unless_answered(response)
 
-    async def _supposed(self, base_url: str) -> list[str]:
-        """Return the sets of scopes to try where the server does not tell those it knows, by what its software heeds."""
-        software = await self._software(base_url)
-        if software in _MIX_UP_CONSENTS:
-            raise Refused("consents_mixed_up", f"{software} does not keep the consents of several people apart.")
-        fine = software in _HEED_FINE_SCOPES
-        return [scopes for scopes in _SCOPES if "profile" not in scopes and (fine or ":accounts" not in scopes)]
+    async def check(self, app: MastodonApp) -> None:
+        """Refuse to ask for a consent to an app that was registered before its server was known to mix consents up."""
+        if "profile" not in app.scopes.split():  # or it has metadata, and was asked by them
+            await self._supposed(app.base_url)
 
-    async def _software(self, base_url: str) -> str:
-        """Return the name of the server's software (NodeInfo), if it tells it."""
-        with contextlib.suppress(NetworkError, KeyError, TypeError, IndexError):
-            links = (await self._guard.request("GET", f"{base_url}/.well-known/nodeinfo")).json_object()["links"]
-            document = await self._guard.request("GET", str(links[-1]["href"]))
-            return str(document.json_object()["software"]["name"]).lower()
-        return ""
+    async def _supposed(self, base_url: str) -> list[str]:
+        """Return the sets of scopes to try where the server does not tell those it knows, by what its software heeds.
+
+        Unavailable when it cannot say now what it is: one that mixes consents up must not pass for one that does not.
+        """
+        software = await software_of(self._guard, base_url)
+        name = software.name.lower() if software else ""
+        if name in _MIX_UP_CONSENTS:
+            raise Refused("consents_mixed_up", f"{name} does not keep the consents of several people apart.")
+        fine = name in _HEED_FINE_SCOPES
+        return [scopes for scopes in _SCOPES if "profile" not in scopes and (fine or ":accounts" not in scopes)]
 
     async def _metadata(self, server: str) -> tuple[dict[str, Any], str]:
         """Return what the server says of its OAuth (nothing, before Mastodon 4.3) and where it really lives.
@@ -241,10 +244,12 @@ class MastodonOauth:
         return metadata, base_url
 
     async def _metadata_at(self, base_url: str) -> tuple[dict[str, Any], str]:
-        response = await self._guard.request("GET", f"{base_url}/.well-known/oauth-authorization-server")
+        response = await self._guard.request("GET", f"{base_url}{_METADATA_PATH}")
         _raise_unless_answered(response)
         try:
-            return (response.json_object(), _origin(response.url)) if response.ok else ({}, base_url)
+            # Only this path speaks for a server: others may hold what somebody has put there.
+            speaks = response.ok and urlsplit(response.url).path == _METADATA_PATH
+            return (response.json_object(), _origin(response.url)) if speaks else ({}, base_url)
         except Unreachable:  # a page for people, where an older server has nothing for us
             return {}, base_url
 
@@ -253,10 +258,20 @@ class MastodonOauth:
     ) -> MastodonApp:
         def endpoint(name: str, path: str) -> str:
             value = metadata.get(name)
+            if not isinstance(value, str):
+                return base_url + path
             try:
-                return self._guard.check_url(value) if isinstance(value, str) else base_url + path
+                checked = self._guard.check_url(value)
             except Forbidden as error:
                 raise Unreachable(f"The OAuth metadata of {server} name an address that is not used.") from error
+            # One server's consent page and another one's token endpoint: so codes are stolen (RFC 9700, 4.4).
+            if _origin(checked) != base_url:
+                raise Unreachable(f"The OAuth metadata of {server} send us to another server.")
+            return checked
+
+        issuer = metadata.get("issuer")
+        if isinstance(issuer, str) and issuer.rstrip("/") != base_url:
+            raise Unreachable(f"The OAuth metadata of {server} are those of another server.")
 
         client_id, client_secret = body.get("client_id"), body.get("client_secret")
         if not isinstance(client_id, str) or not isinstance(client_secret, str):
@@ -283,14 +298,19 @@ class MastodonOauth:
         account = response.json_object()
         name = str(account.get("username", "")).partition("@")[0]
         host = urlsplit(app.base_url).netloc.lower()
-        described = await self._described(app, access, account, f"{name}@{host}")
-        # Before Mastodon 4.2, and elsewhere, an account does not tell its URI.
-        actor = account.get("uri") or webfinger.actor_in(described)
+        # Before Mastodon 4.2, and elsewhere, an account does not tell its URI; one server may have several namesakes.
+        actor = account.get("uri")
+        acct = None if actor else await self._full_name(app, access, account)
+        described = await self._described(app, acct or f"{name}@{host}")
+        subject, described_actor = webfinger.subject_in(described), webfinger.actor_in(described)
+        if not actor and _is_about(subject, acct, name):
+            actor = described_actor
         if not isinstance(actor, str):
             raise ConsentRefused(f"{app.server} does not say which account {name} is.")
         if urlsplit(actor).netloc.lower() != host:
             raise ConsentRefused(f"{app.server} speaks for an account that lives on another server.")
-        server = await self._home(name, actor, webfinger.domain_in(described) or host, host)
+        claimed = subject.rpartition("@")[2] if subject and described_actor == actor else host
+        server = await self._home(name, actor, claimed, host)
         return MastodonTokens(
             server=server,
             base_url=app.base_url,
@@ -304,18 +324,16 @@ class MastodonOauth:
             revocation_endpoint=app.revocation_endpoint,
         )
 
-    async def _described(self, app: MastodonApp, access: str, account: dict[str, Any], acct: str) -> dict[str, Any]:
-        """Return what WebFinger says of the account."""
-        described = await self._webfinger(app, acct)
-        if described:
-            return described
-        # Takahē answers to no other name than the right one, and tells that of everybody whom one asks for.
-        url = f"{app.base_url}/api/v1/accounts/{account.get('id')}"
+    async def _full_name(self, app: MastodonApp, access: str, account: dict[str, Any]) -> str | None:
+        """Return the name by which the server knows an account, where it tells its other half of local ones too."""
+        url = f"{app.base_url}/api/v1/accounts/{quote(str(account.get('id')), safe='')}"
         response = await self._guard.request("GET", url, headers={"authorization": f"Bearer {access}"})
-        named = str(response.json_object().get("acct")) if response.ok else ""
-        return await self._webfinger(app, named) if "@" in named else {}
+        _raise_unless_answered(response)
+        acct = str(response.json_object().get("acct")).lower() if response.ok else ""
+        return acct if "@" in acct else None
 
-    async def _webfinger(self, app: MastodonApp, acct: str) -> dict[str, Any]:
+    async def _described(self, app: MastodonApp, acct: str) -> dict[str, Any]:
+        """Return what WebFinger says of the account."""
         response = await webfinger.ask(self._guard, app.base_url, acct)
         _raise_unless_answered(response)
         return webfinger.described(response)
@@ -325,7 +343,8 @@ class MastodonOauth:
         if claimed == host:
             return host
         with contextlib.suppress(NetworkError):
-            if await webfinger.actor_of(self._guard, f"{name}@{claimed}") == actor:
+            named = await webfinger.ask(self._guard, self._guard.base_url(claimed), f"{name}@{claimed}")
+            if webfinger.actor_in(webfinger.described(named)) == actor:
                 return claimed
         return host
 
@@ -336,6 +355,13 @@ def _offered(metadata: dict[str, Any]) -> list[str]:
     if not isinstance(known, list):
         return list(_SCOPES)
     return [scopes for scopes in _SCOPES if set(scopes.split()) <= set(map(str, known))] or list(_SCOPES)
+
+
+def _is_about(subject: str | None, acct: str | None, name: str) -> bool:
+    """Tell whether a description is about the account that was meant: its full name, or the name alone if it has none."""
+    if subject is None:
+        return False
+    return subject == acct if acct is not None else subject.rpartition("@")[0] == name.lower()
 
 
 def _code_in(pasted: str) -> str:

@@ -17,7 +17,8 @@ from bot.networks.oauth_mastodon import MastodonApp, MastodonOauth, MastodonToke
 from bot.sandbox.mastodon import MastodonSandbox
 from bot.sandbox.mastodon.quirks import CHARACTERS
 from tests.conftest import OwnClock
-from tests.contract.town import RealTown, StandInTown, Town, TownHands
+from tests.contract.real_town import RealTown
+from tests.contract.town import StandInTown, Town, TownHands
 
 CHARACTER_OF = {f"sandbox as {character.name}": character for character in CHARACTERS}
 # Without a server's address there is none, and the contract is the sandbox's alone.

@@ -60,6 +60,10 @@ class Sessions:
         next_row = replace(row, successor=None, expires_at=self._refresh_ends_at())
         return account, self._issue(account, next_row, row.successor)
 
+    def count(self, did: str) -> int:
+        """Return how many sessions somebody has."""
+        return sum(row.did == did for row in self._refresh.values())
+
     def end(self, token: str) -> None:
         """Sign out."""
         self._refresh.pop(self._read(token, "refresh+jwt")["jti"], None)

@@ -24,10 +24,11 @@ def default_policy() -> dict[str, str]:
 
 @dataclass(eq=False, slots=True)
 class Account:
-    """One account; `following`, `requested` and their mirrors map accounts to the number of the follow."""
+    """One account, `name@domain`; `following`, `requested` and their mirrors map accounts to the number of the follow."""
 
     id: int
     name: str
+    domain: str
     uri: str
     url: str
     password: str

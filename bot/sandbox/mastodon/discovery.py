@@ -39,14 +39,15 @@ class Discovery:
         world = self._sandbox.world
         address = resource.removeprefix("acct:")
         account = world.find_uri(resource) if "://" in resource else world.find_acct(address)
-        if address.endswith(f"@{self._sandbox.host}") and not self._sandbox.quirks.webfinger_by_host:
+        by_host = address.endswith(f"@{self._sandbox.host}")
+        if account and by_host and account.domain != self._sandbox.host and not self._sandbox.quirks.webfinger_by_host:
             account = None
         if account is None:
             return Response(status_code=404)
         if account.suspended:
             return Response(status_code=410)
         body = {
-            "subject": f"acct:{account.name}@{self._sandbox.domain}",
+            "subject": f"acct:{account.name}@{account.domain}",
             "aliases": [account.url, account.uri],
             "links": [
                 {"rel": "http://webfinger.net/rel/profile-page", "type": "text/html", "href": account.url},

@@ -20,7 +20,8 @@ def _list(call: Call) -> list[Json]:
             return False
         return (not types or entry.kind in types) and entry.kind not in excluded
 
-    found = page(call, call.me.notifications, lambda entry: entry.id, keep, 40, call.sandbox.quirks.page)
+    shown = call.sandbox.world.shown_to(call.me)
+    found = page(call, shown, lambda entry: entry.id, keep, 40, call.sandbox.quirks.page)
     return [call.sandbox.views.notification(entry) for entry in found]
 
 

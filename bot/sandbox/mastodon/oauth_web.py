@@ -71,7 +71,7 @@ class OAuthPages:
             return _redirect(ask, {"error": refusal.error, "error_description": refusal.description})
         account = self._sandbox.signed_in.find(request)
         if account is None:
-            account = self._sandbox.world.find(form.get("username", ""))
+            account = self._sandbox.world.find_acct(form.get("username", ""))
             if account is None or not hmac.compare_digest(account.password, form.get("password", "")):
                 return self._form_page(request, ask, form, "Invalid e-mail address or password.", 401)
         if account.suspended:

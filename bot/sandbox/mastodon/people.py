@@ -41,7 +41,7 @@ class MastodonPerson:
         self.actor = account.uri
         self.acct = account.name
         self.password = account.password
-        self.handle = f"@{account.name}@{sandbox.domain}"
+        self.handle = f"@{account.name}@{account.domain}"
         self.token = self.token_for(FULL_SCOPE)
 
     def __repr__(self) -> str:
@@ -169,7 +169,7 @@ class MastodonPerson:
         form = _Page(page.text)
         if page.status_code != 200 or not form.action:
             raise ApiError(page.status_code, form.alert or page.text)
-        fields = form.fields | {"username": self.acct, "password": self.password}
+        fields = form.fields | {"username": self.handle, "password": self.password}
         fields["decision"] = "approve" if allow else "refuse"
         answer = await http.post(page.url.join(form.action), data=fields)
         if answer.status_code != 302:

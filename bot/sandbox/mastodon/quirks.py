@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from bot.sandbox.mastodon.ids import IdStyle
 
-HtmlStyle = Literal["mastodon", "gotosocial", "takahe", "pleroma", "misskey"]
+HtmlStyle = Literal["mastodon", "gotosocial", "takahe", "pleroma", "snac", "hollo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,14 @@ class Quirks:
     bot_label: bool = True
     account_search: bool = True
     webfinger_by_host: bool = True
-    # Statuses and notifications: `dated_notifications` have a time and a kind in their ids; a page has so many at most;
-    # a `jumping_min_id` gives the newest, as `since_id` does, which may be ignored, as may be `max_id`; a parent that
-    # is gone may be answered; private ones of one's own may be shown at home only.
+    # Statuses and notifications: `dated_notifications` have a time and a kind in their ids; every other one may be shown
+    # a look `late`, after others with a higher number; so many of the newest are shown at all, and a page has so many
+    # at most; a `jumping_min_id` gives the newest, as `since_id` does, which may be ignored, as may be `max_id`; a
+    # parent that is gone may be answered; private ones of one's own may be shown at home only.
     ids: IdStyle = "number"
     dated_notifications: bool = False
+    late_notifications: bool = False
+    newest_notifications: int | None = None
     page: int = 80
     jumping_min_id: bool = False
     since_id: bool = True
@@ -85,6 +88,7 @@ GOTOSOCIAL: Final = Quirks(
     counts_all=True,
     account_uri=False,
     ids="ulid",
+    late_notifications=True,
     page=40,
     html="gotosocial",
     notification_policy=False,
@@ -109,6 +113,7 @@ TAKAHE: Final = Quirks(
     actor_path="/@{name}@{domain}/",
     account_uri=False,
     bot_label=False,
+    late_notifications=True,
     page=40,
     html="takahe",
     languages=False,
@@ -143,14 +148,17 @@ HOLLO: Final = Quirks(
     instance_status=404,
     streaming=None,
     max_characters=10_000,
+    actor_path="/@{name}",
+    account_uri=False,
     ids="uuid",
     booleans_in_words=True,
     statuses_in_json=True,
     dated_notifications=True,
+    page=10_000,
     jumping_min_id=True,
     since_id=False,
     max_id=False,
-    html="misskey",
+    html="hollo",
     notification_policy=False,
     invalid_status=400,
     scope_words="insufficient_scope",
@@ -163,14 +171,15 @@ SNAC: Final = Quirks(
     max_characters=100_000,
     counts_all=True,
     actor_path="/{name}",
-    bot_label=False,
     account_search=False,
+    newest_notifications=64,
     jumping_min_id=True,
     since_id=False,
     page=40,
-    html="pleroma",
+    html="snac",
     notification_policy=False,
     idempotency=False,
+    deleted_parents=True,
     pkce=False,
     any_scope=True,
     dead_token_status=422,

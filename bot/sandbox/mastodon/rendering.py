@@ -32,9 +32,12 @@ def _lines(whole: str, style: HtmlStyle) -> str:
     """Break into lines and paragraphs; some know only lines."""
     if style == "pleroma":
         return whole.replace("\n", "<br/>")
-    if style in ("gotosocial", "misskey"):
+    if style == "snac":
+        return whole.replace("\n", "<br>") + "<br>"
+    if style == "gotosocial":
         return f"<p>{whole.replace(chr(10), '<br>')}</p>"
-    return "".join(f"<p>{paragraph.replace(chr(10), '<br />')}</p>" for paragraph in re.split(r"\n\n+", whole))
+    line_break = "\n" if style == "hollo" else "<br />"
+    return "".join(f"<p>{paragraph.replace(chr(10), line_break)}</p>" for paragraph in re.split(r"\n\n+", whole))
 
 
 def _entity(entity: Entity, written: str, find: Find, base_url: str, style: HtmlStyle) -> str:
@@ -49,8 +52,10 @@ def _entity(entity: Entity, written: str, find: Find, base_url: str, style: Html
 
 def _mention(mentioned: Mentioned, style: HtmlStyle) -> str:
     href, name = escape(mentioned.url), escape(mentioned.name)
-    if style == "misskey":
-        return f'<a href="{href}" class="u-url mention">@{name}@{escape(mentioned.domain)}</a>'
+    if style == "snac":
+        return f'<a href="{href}" class="mention u-url h-card">@{name}@{escape(mentioned.domain)}</a>'
+    if style == "hollo":
+        return f'<a href="{href}" class="h-card u-url mention" translate="no">@<span>{name}</span></a>'
     if style == "pleroma":
         return f'<span class="h-card"><a class="u-url mention" data-user="1" href="{href}" rel="ugc">@<span>{name}</span></a></span>'
     extra = f' rel="{_REL}" target="_blank"' if style in ("gotosocial", "takahe") else ""
@@ -61,7 +66,7 @@ def _mention(mentioned: Mentioned, style: HtmlStyle) -> str:
 
 
 def _url(url: str, style: HtmlStyle) -> str:
-    if style in ("gotosocial", "pleroma", "misskey"):
+    if style in ("gotosocial", "pleroma", "snac", "hollo"):
         rel = "ugc" if style == "pleroma" else _REL
         return f'<a href="{escape(url)}" rel="{rel}" target="_blank">{escape(url)}</a>'
     match = _URL_PREFIX.match(url)

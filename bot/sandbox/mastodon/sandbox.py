@@ -111,12 +111,14 @@ class MastodonSandbox:
             await self._name_server.stop()
         await self._server.stop()
 
-    def create_account(self, name: str, *, locked: bool | None = None, bot: bool = False) -> MastodonPerson:
+    def create_account(
+        self, name: str, *, locked: bool | None = None, bot: bool = False, domain: str | None = None
+    ) -> MastodonPerson:
         """Open an account, locked as the server does by itself unless it is said; `people` finds it by its actor URI.
 
-        ValueError for a name that is malformed or taken.
+        A server may have accounts of several domains, and namesakes on them: its `host` may be a second one. ValueError for a name that is malformed or taken.
         """
-        account = self.world.create_account(name, f"pw-{name}")
+        account = self.world.create_account(name, f"pw-{name}", domain)
         account.locked = self.quirks.locked_by_default if locked is None else locked
         account.bot = bot
         person = self.people[account.uri] = MastodonPerson(self, account)

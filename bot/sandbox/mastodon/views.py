@@ -51,7 +51,7 @@ class Views:
         return shown
 
     def _acct(self, account: Account) -> str:
-        return f"{account.name}@{self._world.domain}" if self._quirks.full_acct else account.name
+        return f"{account.name}@{account.domain}" if self._quirks.full_acct else account.name
 
     def credentials(self, account: Account) -> Json:
         """Show an account to its owner."""

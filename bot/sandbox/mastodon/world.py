@@ -46,11 +46,12 @@ class World:
         self.graph = Graph(now, self.journal, self._notify)
         self.listener: Listener | None = None
         self.accounts: dict[int, Account] = {}
-        self._by_name: dict[str, Account] = {}
+        self._by_name: dict[tuple[str, str], Account] = {}
         self._by_uri: dict[str, Account] = {}
         self._statuses: dict[int, Status] = {}
         self._last_id = 0
         self._notification_ids = itertools.count(1)
+        self._late: set[Notification] = set()
 
     def _new_id(self) -> int:
         """Return a number that grows with time: milliseconds and sixteen bits, as Mastodon's own."""
@@ -67,25 +68,29 @@ class World:
 
     # Accounts.
 
-    def create_account(self, name: str, password: str) -> Account:
-        """Open an account; ValueError for a name that is malformed or taken."""
+    def create_account(self, name: str, password: str, domain: str | None = None) -> Account:
+        """Open an account, of another name than the server's if it has several; ValueError for a malformed or taken one."""
+        domain = domain or self.domain
+        named = (name.lower(), domain.lower())
         if not _NAME.fullmatch(name) or len(name) > 30:
             raise ValueError(f"{name!r} is no name of a Mastodon account.")
-        if name.lower() in self._by_name:
+        if named in self._by_name:
             raise ValueError(f"The name {name!r} is taken.")
-        uri = self.base_url + self.quirks.actor_path.format(name=name, domain=self.domain)
-        account = Account(self._new_id(), name, uri, f"{self.base_url}/@{name}", password, self._now())
+        uri = self.base_url + self.quirks.actor_path.format(name=name, domain=domain)
+        url = f"{self.base_url}/@{name}" + (f"@{domain}" if domain != self.domain else "")
+        account = Account(self._new_id(), name, domain, uri, url, password, self._now())
         if not self.quirks.notification_policy:
             account.policy = dict.fromkeys(account.policy, "accept")
         self.accounts[account.id] = account
-        self._by_name[name.lower()] = self._by_uri[uri] = self._by_uri[account.url] = account
+        self._by_name[named] = self._by_uri[uri] = self._by_uri[account.url] = account
         return account
 
     def find(self, name: str, domain: str = "") -> Account | None:
-        """Return a local account by its name; any other domain is unknown here."""
-        if domain and domain.lower() not in (self.domain.lower(), self._host):
-            return None
-        return self._by_name.get(name.lower())
+        """Return a local account by its name; any other domain is unknown here, and the host is as good as the domain."""
+        named = (name.lower(), (domain or self.domain).lower())
+        if named not in self._by_name and domain.lower() == self._host:
+            named = (name.lower(), self.domain.lower())
+        return self._by_name.get(named)
 
     def find_acct(self, acct: str) -> Account | None:
         """Return an account by `name`, `@name` or `name@domain`."""
@@ -174,7 +179,7 @@ class World:
 
     def _mentioned_as(self, name: str, domain: str) -> Mentioned | None:
         account = self.find(name, domain)
-        return Mentioned(account.name, account.url, self.domain) if account else None
+        return Mentioned(account.name, account.url, account.domain) if account else None
 
     def _write_down(self, status: Status) -> None:
         """Journal a status: a private mention once per addressee it reached, any other once."""
@@ -228,10 +233,20 @@ class World:
             entry.filtered = True
             return
         recipient.notifications.append(entry)
+        if self.quirks.late_notifications and entry.id % 2:
+            self._late.add(entry)
         if status is not None:
             status.notified.append(entry)
         if not entry.filtered and self.listener is not None:
             self.listener.notified(entry)
+
+    def shown_to(self, recipient: Account) -> list[Notification]:
+        """Return the notifications that a look finds, oldest first; late ones are found by the next."""
+        late = {entry for entry in self._late if entry.recipient is recipient}
+        self._late -= late
+        most = self.quirks.newest_notifications
+        newest = recipient.notifications if most is None else recipient.notifications[-most:]
+        return [entry for entry in newest if entry not in late] if late else newest
 
     def _action(self, recipient: Account, sender: Account, status: Status | None) -> str:
         """Return what the recipient's policy does with it; only mentions are held back by it."""
