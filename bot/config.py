@@ -156,20 +156,21 @@ class XSection(_Section):
 class PaceSection(_Section):
     """How fast Reflock acts: below the networks' limits, with room left for people's own activity."""
 
+    # The last twentieth of what servers announce is never used (bot/networks/ratelimits.py): at most the rest.
     bluesky_follows_an_hour: int = Field(
         300,
         ge=1,
-        le=1666,
+        le=1583,
         description="Follows for one account. Bluesky allows 5,000 points an hour, a follow is 3 (docs.bsky.app, rate "
         "limits); bulk following gets people flagged long before.",
     )
     bluesky_follows_a_day: int = Field(
-        3000, ge=1, le=11666, description="The same for a day: 35,000 points (docs.bsky.app, rate limits)."
+        3000, ge=1, le=11083, description="The same for a day: 35,000 points (docs.bsky.app, rate limits)."
     )
     mastodon_follows_a_day: int = Field(
         300,
         ge=1,
-        le=400,
+        le=380,
         description="Follows for one account. Mastodon allows 400 in 24 hours (app/lib/rate_limiter.rb).",
     )
     follow_burst: int = Field(6, ge=1, le=200, description="How many follows may be made at once.")

@@ -203,7 +203,8 @@ class Outbox:
                 await self._back_off(
                     connection, lease, kind, performed.undone, performed.unavailable, performed.untried
                 )
-                await self._give_back(connection, kind, performed)
+                if performed.untried:
+                    await self._give_back(connection, self._performers[kind], performed.undone[0], performed.untried)
             else:
                 due = await self._take(connection, lease)
         return due
@@ -224,16 +225,17 @@ class Outbox:
         now = self._events.clock()
         while not self._stopping and (due := await deliveries.take(connection, lease.lane, now, 1)):
             performer = self._performers[due[0].kind]
-            if performer.batch > 1:
-                due += await deliveries.take_more(connection, due[0], now, performer.batch - 1)
-            allowed = await self._still_allowed(connection, performer, due, now)
-            if not allowed:
+            if not await self._still_allowed(connection, performer, due, now):
                 continue
-            granted, again_at = await self._within_budget(connection, performer, allowed, now)
+            granted, again_at = await self._within_budget(connection, performer, due[0], now)
             if granted:
-                await deliveries.postpone(connection, allowed[granted:], now, performed=False)
-                return allowed[:granted]
-            await deliveries.postpone(connection, allowed, now, performed=False)
+                # Only as many as there is room for are looked at: a batch for each of thousands would be too much.
+                more = await deliveries.take_more(connection, due[0], now, granted - 1) if granted > 1 else []
+                due += await self._still_allowed(connection, performer, more, now)
+                if unused := granted - len(due):
+                    await self._give_back(connection, performer, due[0], unused)
+                return due
+            await deliveries.postpone(connection, due, now, performed=False)
             # Lanes that wait for the same budget draw lots: or the same one would come first each time.
             await deliveries.release(connection, lease, not_before=again_at + random.randrange(_LOTS))  # noqa: S311  # no secret
             return []
@@ -254,17 +256,20 @@ class Outbox:
         return allowed
 
     async def _within_budget(
-        self, connection: "AsyncConnection", performer: Performer, due: list[Delivery], now: int
+        self, connection: "AsyncConnection", performer: Performer, first: Delivery, now: int
     ) -> tuple[int, int]:
-        drawn = performer.budget(due[0])
+        """Draw a batch on the budget; return how many may be done and, if none, when to come again."""
+        drawn = performer.budget(first)
         if drawn is None:
-            return len(due), now
-        return await budgets.take(connection, *drawn, len(due), now)
+            return performer.batch, now
+        return await budgets.take(connection, *drawn, performer.batch, now)
 
-    async def _give_back(self, connection: "AsyncConnection", kind: DeliveryKind, performed: Performed) -> None:
-        drawn = self._performers[kind].budget(performed.undone[0]) if performed.untried else None
+    async def _give_back(
+        self, connection: "AsyncConnection", performer: Performer, first: Delivery, unused: int
+    ) -> None:
+        drawn = performer.budget(first)
         if drawn is not None:
-            await budgets.give_back(connection, *drawn, performed.untried)
+            await budgets.give_back(connection, *drawn, unused)
 
     async def _perform(self, due: list[Delivery]) -> Performed:
         """Perform, and return what has to be written down about it, whatever happened."""

@@ -12,6 +12,8 @@ from importlib.resources import files
 from typing import Final
 
 SOURCE: Final = "en"
+_SECOND: Final = 1_000
+_UNITS: Final = (86_400_000, 3_600_000, 60_000, _SECOND)  # a day, an hour, a minute, in milliseconds
 
 
 def N_(message: str) -> str:  # noqa: N802  # the name gettext's tools look for
@@ -52,12 +54,24 @@ class Texts:
         return f"{day}, {time} UTC"
 
     def span(self, milliseconds: float) -> str:
-        """Write a length of time in its largest fitting unit."""
+        """Write a length of time in its largest fitting unit; where that alone says too little, with a part of it."""
         from datetime import timedelta
 
         from babel.dates import format_timedelta
+        from babel.lists import format_list
 
-        return format_timedelta(timedelta(milliseconds=milliseconds), threshold=1.5, locale=self.language)
+        def written(n: int, unit: int) -> str:
+            # With this threshold in no larger unit: 11 days are not 2 weeks.
+            return format_timedelta(timedelta(milliseconds=n * unit), threshold=max(1, n), locale=self.language)
+
+        unit = next((each for each in _UNITS if milliseconds >= 1.5 * each), _SECOND)
+        if unit == _SECOND or milliseconds >= 10 * unit:
+            return written(round(milliseconds / unit), unit)
+        # 2.5 days are neither 2 nor 3: to a sixth of a day, of an hour, of a minute it is never off by much.
+        whole, sixths = divmod(round(milliseconds * 6 / unit), 6)
+        smaller = _UNITS[_UNITS.index(unit) + 1]
+        parts = [(whole, unit), (sixths * unit // (6 * smaller), smaller)]
+        return format_list([written(*each) for each in parts if each[0]], locale=self.language)
 
     def listing(self, items: list[str]) -> str:
         """Join items as the language does: "a, b and c"."""

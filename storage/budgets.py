@@ -29,7 +29,7 @@ def _open(connection: AsyncConnection) -> Any:
 class Allowance:
     """At most `n` acts in any `period` (milliseconds), of which `burst` may come at once.
 
-    The even pace is (n - burst) a period, so that a burst and the pace together never exceed `n`.
+    The even pace is such that a burst, and what the pace adds before the period is over, never exceed `n` together.
     """
 
     n: int
@@ -44,7 +44,7 @@ class Allowance:
     @property
     def pace(self) -> int:
         """Return how many acts a period there are at the even pace."""
-        return max(1, self.n - self.burst)
+        return self.n - self.burst + 1
 
     def lasts(self, acts: int) -> int:
         """Return the milliseconds that so many acts take at the even pace; never less than they do."""

@@ -49,11 +49,13 @@ class Post(Performer):
     troubles: dict[str, list[Exception]] = field(default_factory=dict)
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     given_up: list[tuple[str, str]] = field(default_factory=list)
+    looked_at: list[str] = field(default_factory=list)
     bad_settles: int = 0
     deadlocks: int = 0
     breaks: set[str] = field(default_factory=set)
 
     async def may_still(self, _connection: AsyncConnection, delivery: Delivery) -> str | None:
+        self.looked_at.append(delivery.key)
         if delivery.key in self.breaks:
             raise RuntimeError("a mistake of ours")
         return None
@@ -321,6 +323,20 @@ async def test_waiting_for_an_allowance_is_no_attempt(house: House) -> None:
     await house.pass_seconds(DAY + 1, one)
     assert len(house.post.said) == 8
     assert set(house.post.attempts) == {1, 2}
+
+
+async def test_what_no_allowance_has_room_for_is_not_looked_at_before(house: House) -> None:
+    """Whoever has thousands of things to be done would otherwise be looked through a batch for each of them."""
+    house.post.allowances, house.post.batch = (Allowance(60, 3_600_000, 1),), 25
+    keys = [f"p{number}" for number in range(25)]
+    await house.promise(*keys)
+    worker = house.worker()
+    await house.settle(worker)
+    for _ in keys:
+        house.clock.pass_seconds(62)
+        await house.settle(worker)
+    assert house.post.said == keys
+    assert house.post.looked_at == [keys[0], *(key for key in keys[1:] for _ in range(2))]  # in vain, and again
 
 
 async def test_a_refusal_is_final_and_holds_up_nothing(house: House) -> None:

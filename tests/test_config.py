@@ -83,7 +83,7 @@ def test_every_section_and_every_key_says_what_it_is_for() -> None:
         ("[web]\nport = 'eighty'", "[web] port: must be a whole number."),
         ("[web]\nport = 123456", "[web] port: "),
         ("[web]\npublic_url = 'reflock.example'", "[web] public_url: must begin with https://"),
-        ("[pace]\nmastodon_follows_a_day = 401", "[pace] mastodon_follows_a_day: "),
+        ("[pace]\nmastodon_follows_a_day = 381", "[pace] mastodon_follows_a_day: "),
         ("[log]\nlevel = 'loud'", "[log] level: must be 'debug', 'info', 'warning' or 'error'."),
         ("[bluesky]\nenabled = 'perhaps'", "[bluesky] enabled: must be true or false."),
         ("web = 3", "[web]: must be a section of its own"),

@@ -10,6 +10,8 @@ import pytest
 import regex
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bot.inbox import FAILURE
 from handlers import delivering, router
@@ -26,6 +28,7 @@ PO = Path(__file__).parents[1] / "handlers" / "locales" / "fr" / "LC_MESSAGES" /
 PO_ARABIC = PO.parents[2] / "ar" / "LC_MESSAGES" / "reflock.po"
 # Posts hold 300 graphemes on Bluesky; the mention of whom is answered comes on top on Mastodon, which holds 500.
 MOST_PUBLIC = 280
+HOUR = 3_600_000
 # Shorter pieces of English may be names or occur in French too.
 TELLING = 20
 
@@ -229,9 +232,21 @@ def test_numbers_moments_spans_and_lists_are_written_as_the_language_does(french
     assert french.moment(START).endswith(" UTC")
     assert (english.span(3 * 3_600_000), french.span(3 * 3_600_000)) == ("3 hours", "3\u00a0heures")
     assert (english.span(2 * 86_400_000), french.span(2 * 86_400_000)) == ("2 days", "2\u00a0jours")
+    assert (english.span(60 * HOUR), french.span(60 * HOUR)) == (
+        "2 days and 12 hours",
+        "2\u00a0jours et 12\u00a0heures",
+    )
     assert english.listing(["a", "b", "c"]) == "a, b, and c"
     assert french.listing(["a", "b", "c"]) == "a, b et c"
     assert french.listing([]) == ""
+
+
+@given(st.integers(60_000, 400 * 24 * HOUR))
+def test_a_span_in_words_is_the_span_within_a_tenth(milliseconds: int) -> None:
+    units = {"day": 24 * HOUR, "hour": HOUR, "minute": 60_000, "second": 1_000}
+    words = Catalogue().texts("en").span(milliseconds)
+    said = sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+) (\w+?)s?\b", words.replace(",", "")))
+    assert said == pytest.approx(milliseconds, rel=0.1), words
 
 
 def test_a_language_is_found_by_its_tag_and_an_unknown_one_is_english() -> None:
@@ -316,6 +331,7 @@ def test_arabic_counts_in_six_ways(n: int, said: str) -> None:
 def test_spans_and_moments_are_written_as_arabic_does() -> None:
     arabic = Catalogue().texts("ar")
     assert [arabic.span(hours * 3_600_000) for hours in (2, 3, 11)] == ["ساعتان", "3 ساعات", "11 ساعة"]
+    assert arabic.span(60 * HOUR) == "يومان و12 ساعة"
     assert "2030" in arabic.moment(START)
     assert arabic.moment(START).endswith(" UTC")
 

@@ -56,9 +56,9 @@ oembed_url = "{x}"
 
 # These networks set no limits of their own: what is shown is the story, not the waiting.
 [pace]
-bluesky_follows_an_hour = 1666
-bluesky_follows_a_day = 11666
-mastodon_follows_a_day = 400
+bluesky_follows_an_hour = 1583
+bluesky_follows_a_day = 11083
+mastodon_follows_a_day = 380
 follow_burst = 200
 bluesky_messages_an_hour = 100000
 mastodon_messages_an_hour = 100000

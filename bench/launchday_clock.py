@@ -1,0 +1,101 @@
+"""The clock of a simulated day: it jumps whenever everybody waits, and goes on by the CPU time that this process takes.
+
+So our own code is as slow in the simulated day as it is here, on one core, and nothing else takes any time. What threads do
+(SQLite's, and a few others') is waited for and charged like the rest.
+"""
+
+import asyncio
+import selectors
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any
+
+import aiosqlite.core
+
+
+class _Jumping(selectors.DefaultSelector):
+    """Does not wait for a time to come: it says that it came."""
+
+    slept = 0.0
+    at_work = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return what happened; when nothing can but by time, let the time pass at once."""
+        events = super().select(0)
+        if events or timeout == 0:
+            return events
+        if self.at_work:
+            return super().select(None)
+        if timeout is None:
+            raise RuntimeError("Everybody waits, and for nothing that could come.")
+        self.slept += timeout
+        return events
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time is simulated; `epoch_ms` is what the clocks on the walls of the simulated day say."""
+
+    def __init__(self) -> None:
+        self._jumping = _Jumping()
+        self._uncharged = 0.0
+        self._epoch_ms = 0.0
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        """Return what was jumped and what was computed."""
+        return self._jumping.slept + time.process_time() - self._uncharged
+
+    def epoch_ms(self) -> int:
+        """Return the present of the simulated day."""
+        return int(self._epoch_ms + 1000 * self.time())
+
+    def set_epoch_ms(self, now: int) -> None:
+        """Let it be that moment now."""
+        self._epoch_ms = now - 1000 * self.time()
+
+    @contextmanager
+    def uncharged(self) -> Iterator[None]:
+        """Do something that is the bench's own work, and takes no simulated time."""
+        begun = time.process_time()
+        try:
+            yield
+        finally:
+            self._uncharged += time.process_time() - begun
+
+    def thread_begins(self, future: asyncio.Future[Any]) -> None:
+        """Be told that a thread is at work until a future is done: that is waited for."""
+        self._jumping.at_work += 1
+        future.add_done_callback(self._thread_ended)
+
+    def _thread_ended(self, _future: object) -> None:
+        self._jumping.at_work -= 1
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]  # typeshed's is generic
+        """Have a thread do something, and know that it does."""
+        future = super().run_in_executor(executor, func, *args)
+        self.thread_begins(future)
+        return future
+
+
+def run_simulated(main: Callable[[SimulatedLoop], Coroutine[Any, Any, Any]]) -> Any:
+    """Run something on a simulated loop, which knows when SQLite's threads are at work."""
+    loop = SimulatedLoop()
+    asyncio.set_event_loop(loop)
+
+    class Orders(SimpleQueue[Any]):
+        """What SQLite's threads are told to do, each with the future that is done when they did it."""
+
+        def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Any]) -> None:
+            if item[0] is not None:
+                loop.thread_begins(item[0])
+            super().put_nowait(item)
+
+    aiosqlite.core.SimpleQueue = Orders  # type: ignore[attr-defined]  # there is no hook for who wants to know
+    try:
+        return loop.run_until_complete(main(loop))
+    finally:
+        loop.thread_begins(loop.create_future())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()

@@ -1,0 +1,313 @@
+"""The networks of the launch day, in this process: what they keep, how long they take, when they fail and how.
+
+A `Server` is what a network is, whatever becomes of the bot; a `Line` is one bot's connection to it, behind the port of
+`bot.networks`. Limits are those of the sandbox. What an adapter would look for before it says something again is found here
+by its key.
+"""
+
+import asyncio
+import random
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any, Final, Literal
+
+import httpx
+
+from bench.launchday_clock import SimulatedLoop
+from bot.networks import Batch, FollowOrder, FollowOutcome, GrantInUse, Incoming, Say
+from bot.networks.bluesky_chat import Breaker
+from bot.networks.errors import NetworkError, PartlyDone, Unavailable
+from bot.networks.ratelimits import AnnouncedLimits, RateLimited
+from bot.networks.text import graphemes, mastodon_length
+from bot.sandbox.bluesky import limits as bluesky_limits
+from bot.sandbox.bluesky.errors import XrpcError
+from bot.sandbox.bluesky.settings import Settings as BlueskySettings
+from bot.sandbox.mastodon import limits as mastodon_limits
+from bot.sandbox.mastodon.errors import ApiError
+from storage.records import NetworkName
+
+_REQUEST_SECONDS: Final = (0.05, 0.3)
+# At this part of a request the server has done what it was asked for: a kill may come after it, and before the answer.
+_DONE_AT: Final = 0.7
+_TIMEOUT_SECONDS: Final = 10.0
+_TIMEOUTS: Final = 0.3
+_STORM_SHARE: Final = 0.7
+_STORM_RETRY: Final = 30.0
+_LOST_ANSWERS: Final = 0.002
+_POLL_SECONDS: Final = {NetworkName.BLUESKY: 3.0, NetworkName.MASTODON: 15.0}
+_PAGE: Final = {NetworkName.BLUESKY: 100, NetworkName.MASTODON: 40}
+_CONVO_KNOWN_MS: Final = 600_000
+_DM: Final = {NetworkName.BLUESKY: 1_000, NetworkName.MASTODON: 450}
+
+Where = Literal["bluesky", "mastodon", "x", "all"]
+Kind = Literal["storm", "down", "killed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Something that was done to us: where, what, and from when to when, in epoch milliseconds."""
+
+    where: Where
+    kind: Kind
+    begins: int
+    ends: int
+
+
+@dataclass
+class Weather:
+    """What fails when, and how long requests take; drawn by a seed."""
+
+    loop: SimulatedLoop
+    chance: random.Random
+    outages: list[Outage] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def now(self, where: str) -> Outage | None:
+        """Return the outage that there is now."""
+        now = self.loop.epoch_ms()
+        return next((each for each in self.outages if each.where == where and each.begins <= now < each.ends), None)
+
+    async def ask(self, where: str, effect: Callable[[], Any] | None = None) -> Any:
+        """Make a request: it takes its time, and has its effect, or fails, or has its effect and fails all the same."""
+        took, outage = self.chance.uniform(*_REQUEST_SECONDS), self.now(where)
+        self.counts[f"{where} requests"] += 1
+        if outage is not None and outage.kind == "storm" and self.chance.random() < _STORM_SHARE:
+            await asyncio.sleep(took)
+            raise RateLimited("429, planned", _STORM_RETRY)
+        down = outage is not None and outage.kind == "down"
+        if down and self.chance.random() < _TIMEOUTS:
+            await asyncio.sleep(_TIMEOUT_SECONDS)
+            raise Unavailable("no answer, planned")
+        await asyncio.sleep(took * _DONE_AT)
+        answer = effect() if effect is not None and (not down or self.chance.random() < 0.5) else None
+        await asyncio.sleep(took * (1 - _DONE_AT))
+        if down or self.chance.random() < _LOST_ANSWERS:
+            raise Unavailable("the answer was lost, planned")
+        return answer
+
+
+class Server:
+    """One network: what people wrote to the bot, and what the bot said and whom it followed, each of it once or not."""
+
+    def __init__(self, name: NetworkName, weather: Weather, heard: Callable[[Say], None]) -> None:
+        self.name = name
+        self.weather = weather
+        self._heard = heard
+        self._written: deque[tuple[int, Incoming]] = deque()
+        self._last = 0
+        self.news = asyncio.Event()
+        self.said: set[int] = set()
+        self.followed: set[int] = set()
+        self.follows = 0
+        self.doubled: list[str] = []
+        self.refused_429 = 0
+        loop = weather.loop
+        self._statuses = mastodon_limits.RateLimits(lambda: loop.epoch_ms() / 1000, enabled=True)
+        settings = BlueskySettings(now=lambda: loop.epoch_ms() / 1000, rate_limits=True)
+        self._writes = bluesky_limits.RateLimits(settings)
+        self._announced = AnnouncedLimits(loop.epoch_ms)
+
+    def waiting(self) -> list[Incoming]:
+        """Return the messages that nobody has heard for sure."""
+        return [message for _, message in self._written]
+
+    def write(self, message: Incoming) -> None:
+        """Take a message to the bot."""
+        self._last += 1
+        self._written.append((self._last, message))
+        self.news.set()
+
+    def page(self, after: int) -> list[tuple[int, Incoming]]:
+        """Return the next messages."""
+        return list(islice((each for each in self._written if each[0] > after), _PAGE[self.name]))
+
+    def forget(self, until: int) -> None:
+        """Forget messages that the bot has decided."""
+        while self._written and self._written[0][0] <= until:
+            self._written.popleft()
+
+    def count(self, rule: str, whom: str, n: int = 1) -> None:
+        """Count requests against a limit of the platform; RateLimited when it is reached."""
+        try:
+            if self.name is NetworkName.MASTODON:
+                for _ in range(n):
+                    self._statuses.count(rule, whom)
+            elif rule == "follows":
+                points = n * bluesky_limits.WRITE_POINTS["create"]
+                self._writes.consume("repo-write", whom, bluesky_limits.WRITE_RULES, points)
+        except (ApiError, XrpcError) as error:
+            self.refused_429 += 1
+            raise RateLimited("429, deserved", self._announced.retry_in(error.headers or {})) from None
+
+    def say(self, say: Say) -> str:
+        """Bring a text to its reader."""
+        mark = hash(say.key)
+        if mark in self.said:
+            if self.name is NetworkName.MASTODON:  # its idempotency key
+                return f"{mark}"
+            self.doubled.append(say.key)
+        self.said.add(mark)
+        self._heard(say)
+        return f"{mark}"
+
+    def follow(self, account: str, order: FollowOrder) -> FollowOutcome:
+        """Let an account follow another one."""
+        mark, pair = hash((account, order.key)), hash((account, order.actor))
+        if mark in self.followed:
+            return FollowOutcome("done", f"at://{mark}")
+        if pair in self.followed:
+            return FollowOutcome("already")
+        self.followed |= {mark, pair}
+        self.follows += 1
+        return FollowOutcome("done", f"at://{mark}")
+
+
+class Line:
+    """One bot's connection to a server: the port."""
+
+    def __init__(self, server: Server) -> None:
+        self.name = server.name
+        self.handle = "reflock.example" if server.name is NetworkName.BLUESKY else "@reflock@bots.example"
+        self._server = server
+        self._weather = server.weather
+        self._breaker = Breaker(server.weather.loop.epoch_ms)
+        self._convos: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Need no log-in."""
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+    async def _ask(self, effect: Callable[[], Any] | None = None) -> Any:
+        """Ask the bot's own server: on Bluesky the chat service, behind the adapter's breaker."""
+        self._server.count(mastodon_limits.TOKEN, "bot")
+        try:
+            return await self._weather.ask(self.name.value, effect)
+        except RateLimited as problem:
+            self._breaker.refused(problem.retry_in)
+            raise
+
+    async def hear(self, cursor: str | None) -> Batch:
+        """Hand over what was written since, page by page; on Bluesky each conversation is looked at."""
+        self._server.news.clear()
+        last, heard = int(cursor or 0), []
+        self._server.forget(last)
+        if self.name is NetworkName.BLUESKY:
+            await self._weather.ask(self.name.value)  # the notifications
+            if self._breaker.pauses:
+                return Batch([], str(last))
+        while True:
+            found = await self._ask(partial(self._server.page, last))
+            for number, message in found:
+                if self.name is NetworkName.BLUESKY:
+                    await self._know(message.actor)
+                heard.append(message)
+                last = number
+            if not found or self.name is NetworkName.BLUESKY or len(found) < _PAGE[self.name]:
+                return Batch(heard, str(last))
+
+    async def _know(self, actor: str) -> None:
+        """Ask for a conversation that is not known, and accept a new one."""
+        now, known_at = self._weather.loop.epoch_ms(), self._convos.get(actor)
+        if known_at is None or now - known_at > _CONVO_KNOWN_MS:
+            await self._ask()
+            if known_at is None:
+                await self._ask()
+            self._convos[actor] = now
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for the next look; Mastodon tells that there is news."""
+        if self.name is NetworkName.BLUESKY:
+            await asyncio.sleep(min(seconds, _POLL_SECONDS[self.name]))
+            return
+        try:
+            async with asyncio.timeout(min(seconds, _POLL_SECONDS[self.name])):
+                await self._server.news.wait()
+        except TimeoutError:
+            return
+
+    async def say(self, say: Say) -> str:
+        """Say it once: before it is said again it is looked for."""
+        if self.name is NetworkName.BLUESKY:
+            self._breaker.check()
+        else:
+            await self._ask()
+        if say.again:
+            await self._ask()
+            if hash(say.key) in self._server.said:
+                return f"{hash(say.key)}"
+        self._server.count(mastodon_limits.STATUSES, "bot")
+        said = str(await self._ask(lambda: self._server.say(say)))
+        self._breaker.sent()
+        return said
+
+    async def follow(self, grant: GrantInUse, orders: Sequence[FollowOrder]) -> list[FollowOutcome]:
+        """Follow: all at once on Bluesky, one after the other on Mastodon."""
+        me = grant.account_id
+        if self.name is NetworkName.BLUESKY:
+            await self._weather.ask(self.name.value)
+            await self._weather.ask(self.name.value)
+            self._server.count("follows", me, len(orders))
+            done = await self._weather.ask(self.name.value, lambda: [self._server.follow(me, each) for each in orders])
+            return list(done)
+        outcomes: list[FollowOutcome] = []
+        for order in orders:
+            begun = False
+            try:
+                await self._weather.ask(self.name.value)
+                self._server.count(mastodon_limits.FOLLOWS, me)
+                begun = True
+                outcomes.append(await self._weather.ask(self.name.value, partial(self._server.follow, me, order)))
+            except NetworkError as cause:
+                if isinstance(cause, Unavailable):
+                    cause.begun = begun
+                if outcomes:
+                    raise PartlyDone(outcomes, cause) from cause
+                raise
+        return outcomes
+
+    async def unfollow(self, grant: GrantInUse, orders: Sequence[FollowOrder]) -> list[FollowOutcome]:
+        """Be asked for nothing but to follow."""
+        raise NotImplementedError
+
+    async def revoke(self, secret: str) -> None:
+        """Have consents that nobody takes back."""
+        raise NotImplementedError
+
+    def fits(self, text: str, *, public: bool) -> bool:
+        """Take what the networks take."""
+        length = graphemes if self.name is NetworkName.BLUESKY else mastodon_length
+        return not public and length(text) <= _DM[self.name]
+
+
+class X(httpx.AsyncBaseTransport):
+    """X's look-up of posts, as the proof's own code asks it over HTTP; `posts` are codes by the writer's number."""
+
+    FIRST_POST: Final = 1_900_000_000_000_000_000
+
+    def __init__(self, weather: Weather, x_id_of: Callable[[int], int]) -> None:
+        self._weather = weather
+        self._x_id_of = x_id_of
+        self.posts: dict[int, str] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Show a post."""
+        found = re.search(r"[?&]id=(\d+)", str(request.url))
+        try:
+            await self._weather.ask("x")
+        except Unavailable:
+            return httpx.Response(503, request=request)
+        if "tweet-result" not in request.url.path:  # the other source, which does not tell numbers
+            return httpx.Response(503, request=request)
+        number = int(found[1]) - self.FIRST_POST if found else -1
+        if number not in self.posts:
+            return httpx.Response(404, request=request)
+        user = {"id_str": str(self._x_id_of(number)), "screen_name": f"x{number}"}
+        text = f"Goodbye! #eXit {self.posts[number]}"
+        tweet = {"__typename": "Tweet", "id_str": str(self.FIRST_POST + number), "text": text, "user": user}
+        return httpx.Response(200, json=tweet, request=request)
