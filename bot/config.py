@@ -428,7 +428,7 @@ def parse(table: Mapping[str, Any], source: str) -> Config:
 def _secrets(environment: Mapping[str, str]) -> Secrets:
     return Secrets(
         **{
-            name: SecretStr(environment[f"REFLOCK_{name.upper()}"])
+            name: SecretStr(environment[f"REFLOCK_{name.upper()}"].strip())
             for name in Secrets.model_fields
             if environment.get(f"REFLOCK_{name.upper()}")
         }

@@ -225,3 +225,23 @@ async def test_a_mark_that_the_server_does_not_keep_is_not_said_to_be_set(surger
     assert visit.exit_code == 1
     assert "Mastodon bot flag: could not be set: not kept: the server keeps no such mark" in visit.text
     assert "say it in the profile's text" in visit.text
+
+
+async def test_whoever_types_nothing_more_has_changed_nothing_more(surgery: Surgery) -> None:
+    surgery.toot.account.bot = False
+
+    visit = await surgery.asks(fix=True, answers="")
+
+    assert visit.exit_code == 130
+    assert not surgery.toot.account.bot
+
+
+async def test_a_machine_is_told_what_could_not_be_set_and_why(surgery: Surgery) -> None:
+    surgery.toot.account.bot = False
+    surgery.town.faults.plan(Fault("update_credentials", status=403, body=b'{"error":"Not for you"}'))
+
+    visit = await surgery.asks(fix=True, yes=True, to_machine=True)
+
+    told = json.loads(visit.text)
+    assert told["mended"] == []
+    assert "not kept" in told["refused"]["Mastodon bot flag"]

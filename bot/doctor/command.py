@@ -1,6 +1,7 @@
 """`reflock doctor` at the terminal: a line for each finding, a question before each change."""
 
 import json
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from bot.networks.errors import NetworkError
 from storage.database import DatabaseError
 
 _EXIT_WRONG: Final = 1
+_EXIT_INTERRUPTED: Final = 130
+_LONGEST: Final = 600  # of what a server says; our own lines are shorter
 _MARKS: Final = {State.OK: "ok", State.WRONG: "FIX", State.UNCHECKED: "-"}
 _SHORTEST_SECRET: Final = 6  # what is shorter is no secret, and would blot out half of every line
 
@@ -41,13 +44,17 @@ async def consult(here: Installation, asked: Asked, patience: Patience) -> None:
     checks, paper = here.checks(), _Paper(here.loaded, to_machine=asked.json_output)
     paper.note(f"Checking; each answer is waited for at most {patience.seconds:g} seconds.")
     findings = await _examine(checks, patience, paper)
-    mended = [finding.name for finding in findings if asked.fix and await _mend(finding, asked, paper)]
+    mended: list[str] = []
+    refused: dict[str, str] = {}
+    for finding in findings if asked.fix else ():
+        await _mend(finding, asked, paper, mended, refused)
     if mended:
         paper.say("Checked again:")
         findings = await _examine(checks, patience, paper)
     wrong = sum(finding.state is State.WRONG for finding in findings)
     if asked.json_output:
-        paper.object({"checks": [paper.entry(finding) for finding in findings], "wrong": wrong, "mended": mended})
+        entries = [paper.entry(finding) for finding in findings]
+        paper.object({"checks": entries, "wrong": wrong, "mended": mended, "refused": refused})
     else:
         paper.say(_summary(findings, wrong, fix=asked.fix))
     if wrong:
@@ -58,17 +65,33 @@ async def _examine(checks: Sequence[Check], patience: Patience, paper: "_Paper")
     return await examine(checks, patience, found=paper.finding, waiting=paper.waiting)
 
 
-async def _mend(finding: Finding, asked: Asked, paper: "_Paper") -> bool:
-    """Mend one thing after a yes; tell whether something was changed."""
-    if finding.mend is None or not (asked.yes or click.confirm(paper.clean(finding.mend.question))):
-        return False
+async def _mend(finding: Finding, asked: Asked, paper: "_Paper", mended: list[str], refused: dict[str, str]) -> None:
+    """Mend one thing after a yes, and note by its name that it was changed, or why it could not be."""
+    if finding.mend is None or not (asked.yes or _agrees(paper.clean(finding.mend.question))):
+        return
     try:
         await finding.mend.act()
     except (NetworkError, DatabaseError, sa.exc.SQLAlchemyError, OSError) as error:
-        paper.say(f"{finding.name}: could not be set: {error}")
-        return False
-    paper.say(f"{finding.name}: set.")
-    return True
+        refused[finding.name] = paper.clean(str(error))
+    except Exception as error:  # noqa: BLE001  # a mistake of ours in one must not cost the others
+        refused[finding.name] = f"{type(error).__name__}; report this as a mistake of Reflock's"
+    else:
+        mended.append(finding.name)
+    why = refused.get(finding.name)
+    paper.say(f"{finding.name}: could not be set: {why}" if why is not None else f"{finding.name}: set.")
+
+
+def _agrees(question: str) -> bool:
+    """Ask; Ctrl-C, or the end of what is typed, is a no to this and to everything after it."""
+    # The event loop would only note an interrupt, and the question would go on waiting.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return click.confirm(question)
+    except click.Abort:
+        click.echo("\nNothing more was changed.", err=True)
+        raise click.exceptions.Exit(_EXIT_INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _summary(findings: Sequence[Finding], wrong: int, *, fix: bool) -> str:
@@ -95,7 +118,8 @@ class _Paper:
         """Return a text without our secrets and without what moves a terminal's cursor: servers are quoted in it."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return "".join(letter if letter.isprintable() else " " for letter in text)
+        shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+        return "".join(letter if letter.isprintable() else " " for letter in shown)
 
     def say(self, text: str) -> None:
         """Write a line for people."""

@@ -86,7 +86,8 @@ class Introduction:
 
     async def say_bot(self) -> None:
         """Label the profile as a bot's; all else in it stays."""
-        kept = [label for label in (await self._labels()).get("values") or [] if isinstance(label, dict)]
+        values = (await self._labels()).get("values")
+        kept = [label for label in (values if isinstance(values, list) else []) if isinstance(label, dict)]
         merged = {**_BOT_LABELS, "values": [*kept, *_BOT_LABELS["values"]]}
         await self._put(_PROFILE, {**await self._record(_PROFILE), "labels": merged})
 
