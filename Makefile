@@ -45,7 +45,7 @@ $(REAL): requirements-real.lock $(INSTALLED)
 real: $(REAL) ## Install a real Bluesky, for make test-real and reflock demo --bluesky real
 	@$(BIN)/python -c 'from tests.real.installing import install; install()'
 
-test-real: real ## Run the contract tests on real servers too (MASTODON_URL=… for one of that kind)
+test-real: real ## Run the contract tests on a real Bluesky too (and on your own Mastodon: CONTRIBUTING.md)
 	$(BIN)/python -m tests.real --rate-limits $(BIN)/python -m pytest tests/contract
 
 check: lint types imports test ## Lint, types, import rules, tests

