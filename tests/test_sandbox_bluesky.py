@@ -290,6 +290,12 @@ async def test_create_refuses_an_existing_key_and_put_does_not(sdk: AsyncClient,
     assert await refusal(sdk.com.atproto.repo.get_record(place)) == (400, "RecordNotFound")
 
 
+async def test_a_key_that_no_record_can_have_is_refused_as_such(sdk: AsyncClient, flock: BlueskyPerson) -> None:
+    for rkey, said in (("not/a/key", "InvalidRequest"), ("3jzfcijpj2z2a", "RecordNotFound")):
+        wanted = {"repo": flock.did, "collection": "app.bsky.feed.post", "rkey": rkey}
+        assert await refusal(sdk.com.atproto.repo.get_record(wanted)) == (400, said)
+
+
 async def test_records_are_listed_page_by_page(
     sky: BlueskySandbox, sdk: AsyncClient, flock: BlueskyPerson, alice: BlueskyPerson, bob: BlueskyPerson
 ) -> None:
