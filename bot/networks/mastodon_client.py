@@ -79,8 +79,8 @@ class MastodonClient:
             return await self.read("/api/v1/instance")
 
     def _send(self, method: str, path: str, headers: Mapping[str, str] | None = None, **content: Any) -> Any:
-        url, every = f"{self._base_url}{path}", {**self._headers, **(headers or {})}
-        response = self._session.request(method, url, headers=every, timeout=_TIMEOUT_SECONDS, **content)
+        content = {"timeout": _TIMEOUT_SECONDS, **content, "headers": {**self._headers, **(headers or {})}}
+        response = self._session.request(method, f"{self._base_url}{path}", **content)
         response.raise_for_status()
         return response
 

@@ -1,7 +1,7 @@
 """Hear on a Mastodon-API server: mentions and private mentions, by notifications."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +10,7 @@ import structlog
 
 from bot.networks import Batch, Incoming
 from bot.networks.mastodon_actors import UntoldError
+from bot.networks.mastodon_own import answered_by_us
 from bot.networks.mastodon_pages import down_to, id_of, is_older
 from bot.networks.mastodon_place import Place
 from bot.networks.mastodon_statuses import MALFORMED, Ourselves, read_mention
@@ -68,16 +69,9 @@ class Hearing:
         """Begin with what nobody has answered yet."""
         horizon = self._clock() - _FIRST_LOOK_MS
         entries, end = await down_to(partial(self._page, None), _PAGE, lambda entry: is_older(entry, horizon))
-        waiting = [entry for entry in reversed(entries) if await self._is_waiting(entry, horizon)]
-        heard, untold = await self._read_all(waiting)
+        answered = await answered_by_us(self._line, self._us, horizon)
+        heard, untold = await self._read_all([each for each in reversed(entries) if _is_waiting(each, answered)])
         return Batch(heard, (Place.at(end) if end else Place()).after(entries, self._clock(), untold).write())
-
-    async def _is_waiting(self, entry: Any, horizon: int) -> bool:
-        try:
-            status = entry["status"]
-            return not is_older(status, horizon) and not await self._threads.is_answered(self._line, self._us, status)
-        except MALFORMED:
-            return True  # for an answer that it is no message
 
     async def _page(self, settled: str | None, oldest: str | None, size: int) -> Any:
         query = {"types[]": "mention", "limit": str(size), "since_id": settled, "max_id": oldest}
@@ -117,3 +111,10 @@ class Hearing:
         except MALFORMED as error:
             _log.warning("malformed notification skipped", network=NetworkName.MASTODON, error=repr(error))
             return None
+
+
+def _is_waiting(entry: Any, answered: Container[str]) -> bool:
+    try:
+        return str(entry["status"]["id"]) not in answered
+    except MALFORMED:
+        return True  # for an answer that it is no message

@@ -3,7 +3,8 @@
 import asyncio
 
 from bot.networks.text import clean
-from tests.contract.mastodon import Scene, unique
+from bot.sandbox.faults import Fault
+from tests.contract.mastodon import Scene, answer, unique
 
 
 async def test_a_mention_is_heard_at_the_start_in_the_middle_at_the_end_and_in_a_reply(mastodon: Scene) -> None:
@@ -118,14 +119,41 @@ async def test_others_who_are_mentioned_keep_their_names(mastodon: Scene) -> Non
 
 
 async def test_a_bot_that_is_new_hears_what_is_still_unanswered(mastodon: Scene) -> None:
-    word = unique()
-    await mastodon.alice.post(f"{mastodon.flock.handle} {word}")
-    bot = await mastodon.start()
+    bot, cursor = await mastodon.attentive()
+    public, private, waiting = unique(), unique(), unique()
+    await mastodon.alice.post(f"{mastodon.flock.handle} {public}")
+    await mastodon.bob.post(f"{mastodon.flock.handle} {private}", visibility="direct")
+    for message in await mastodon.heard(bot, cursor, 2):
+        await bot.say(answer(message, unique()))
+    await mastodon.alice.post(f"{mastodon.flock.handle} {waiting}")
 
-    async def heard() -> bool:
-        return any(word in message.text for message in (await bot.hear(None)).messages)
+    async def heard() -> str:
+        again = await mastodon.start()
+        return " ".join(message.text for message in (await again.hear(None)).messages)
 
-    await mastodon.town.until(heard)
+    async def only_the_last_is_waiting() -> bool:
+        words = await heard()
+        return waiting in words and public not in words and private not in words
+
+    await mastodon.town.until(only_the_last_is_waiting)
+
+
+async def test_threads_that_the_server_cannot_show_keep_nobody_from_being_heard(mastodon: Scene) -> None:
+    bot, cursor = await mastodon.attentive()
+    first, second, third = unique(), unique(), unique()
+    above = await mastodon.bob.post(f"birds of a feather {first}")
+    await mastodon.alice.post(f"{mastodon.flock.handle} {first}", reply_to=above)
+    await mastodon.alice.post(f"{mastodon.flock.handle} {second}")
+    mastodon.town.plan(Fault("/context", "cut", method="GET", times=1000))
+    messages, cursor = await mastodon.heard_on(bot, cursor, 2)
+    await bot.say(answer(next(message for message in messages if first in message.text), unique()))
+    await mastodon.alice.post(f"{mastodon.flock.handle} {third}")
+    (message,) = await mastodon.heard(bot, cursor)
+    assert third in message.text
+    waiting = " ".join(message.text for message in (await (await mastodon.start()).hear(None)).messages)
+    assert second in waiting
+    assert third in waiting
+    assert first not in waiting
 
 
 async def test_a_server_is_listened_to_with_or_without_a_stream(mastodon: Scene) -> None:
