@@ -1,5 +1,6 @@
 """The command `reflock`. Everything heavy is imported by the command that needs it, so that help answers at once."""
 
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 # What a supervisor may read: 2 is a mistake in the configuration, which starting again does not mend.
 _EXIT_CONFIGURATION: Final = 2
 
+# What a shell says of a command that SIGPIPE ended, as it does others.
+_EXIT_UNREAD: Final = 141
+
 _config_option = click.option(
     "--config",
     "config_path",
@@ -24,7 +28,19 @@ _config_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands; where nobody reads on what one prints, as with `| head -1`, it ends without a word."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that is asked for."""
+        try:
+            return super().invoke(ctx)
+        except* BrokenPipeError:  # from within a task group too
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
+        sys.exit(_EXIT_UNREAD)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="reflock")
 def main() -> None:
     """Get the flock you followed on X back together, on Bluesky and on Mastodon."""
@@ -221,6 +237,7 @@ def _in_loop(
     import asyncio
 
     from bot.config import ConfigError, load
+    from bot.hiding import Hiding
     from bot.logs import set_up_logs
     from bot.networks.errors import NetworkError
     from storage.database import DatabaseError
@@ -230,7 +247,7 @@ def _in_loop(
         loaded: Loaded = load(config_path)
         if complete:
             loaded.check_complete()
-        set_up_logs(loaded.config.log)
+        set_up_logs(loaded.config.log, Hiding(loaded))
         asyncio.run(action(loaded, *arguments))
     except (ConfigError, DatabaseError, BadKeyError, NetworkError) as error:
         for line in str(error).splitlines():

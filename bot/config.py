@@ -7,12 +7,13 @@ configuration carry their unit in the key's name.
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from typing import Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from bot.config_values import Address, Handle
 from handlers.context import Settings
 from storage.budgets import Allowance
 from storage.records import NetworkName
@@ -20,7 +21,6 @@ from storage.records import NetworkName
 _SQLITE: Final = "sqlite:///"
 _HOUR: Final = 3_600_000
 _DAY: Final = 86_400_000
-
 
 # What pydantic says of a value's kind, in the words of somebody who writes TOML.
 _KINDS: Final[Mapping[str, str]] = {
@@ -43,22 +43,6 @@ _LOST_KEY: Final = (
 
 class ConfigError(Exception):
     """The configuration cannot be used; the text says what is wrong and what to do, a line for each thing."""
-
-
-def _address(text: str) -> str:
-    if text and not text.startswith(("https://", "http://")):
-        raise ValueError("must begin with https:// (http:// only for a server on this machine)")
-    try:
-        parts = urlsplit(text)
-        named = (parts.hostname or "").encode("idna") and parts.port != 0 and text.isprintable() and " " not in text
-    except ValueError:  # what is no host, or no port
-        named = False
-    if text and not named:
-        raise ValueError("is not the address of a server; write it as in https://reflock.example.org")
-    return text.rstrip("/")
-
-
-Address = Annotated[str, AfterValidator(_address)]
 
 
 class _Section(BaseModel):
@@ -94,7 +78,7 @@ class BlueskySection(_Section):
     """The bot's account on Bluesky."""
 
     enabled: bool = Field(True, description="Whether the bot lives on Bluesky.")  # noqa: FBT003  # a default
-    handle: str = Field("", description="The bot's own handle there, as in reflock.example.org.")
+    handle: Handle = Field("", description="The bot's own handle there, as in reflock.example.org.")
     service_url: Address = Field("https://bsky.social", description="The address of the bot's PDS.")
     plc_url: Address = Field("https://plc.directory", description="The directory in which did:plc is looked up.")
     chat_did: str = Field("did:web:api.bsky.chat", description="The service that carries direct messages.")
@@ -383,8 +367,6 @@ def _allowance(n: int, period: int, burst: int) -> Allowance:
 
 def load(path: Path, environment: Mapping[str, str] | None = None) -> Loaded:
     """Read config.toml and the secrets of the environment and of the .env file beside it; raise ConfigError."""
-    from dotenv import dotenv_values
-
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -393,15 +375,27 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Loaded:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    try:
-        beside = {name: value for name, value in dotenv_values(path.parent / ".env").items() if value is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path.parent / '.env'} cannot be read: {type(error).__name__}. Is it a UTF-8 text?"
-        ) from None
+    beside = _beside(path.parent / ".env")
     return Loaded(
         config=parse(table, str(path)), secrets=_secrets({**beside, **(environment or os.environ)}), folder=path.parent
     )
+
+
+def _beside(path: Path) -> dict[str, str]:
+    """Read the .env file, where there is one."""
+    from dotenv import dotenv_values
+
+    try:
+        text = path.read_text(encoding="utf-8")  # by ourselves: what is no file dotenv takes for none, without a word
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(
+            f"{path} cannot be read: {why}. It must be a text file that this user may read. If it is anything else, move "
+            "it away, and make a new one with: reflock init"
+        ) from None
+    return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
 
 
 def parse(table: Mapping[str, Any], source: str) -> Config:

@@ -70,7 +70,8 @@ def write_files(directory: Path) -> Iterator[str]:
     yield (
         f"Next: fill in [bluesky] handle and [mastodon] base_url in {directory / 'config.toml'}, and the last two lines "
         f"of {directory / '.env'}; or switch a network off with enabled = false. Keep a copy of .env in a safe place. "
-        f"Then: reflock run --config {directory / 'config.toml'}"
+        f"Then: reflock run --config {directory / 'config.toml'}; and whether all of it is right is checked by: "
+        f"reflock doctor --config {directory / 'config.toml'}"
     )
 
 

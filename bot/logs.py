@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
     from bot.config import LogSection
+    from bot.hiding import Hiding
 
 # Libraries that log addresses, in which tokens may stand.
 _TALKATIVE: Final = ("httpx", "httpcore", "urllib3", "uvicorn", "apscheduler", "asyncio", "mastodon")
 _SECRETS: Final = frozenset({"token", "secret", "password", "code", "text", "authorization", "url"})
 
 
-def set_up_logs(section: "LogSection") -> None:
-    """Log to standard error at the configured level, for people or as JSON."""
+def set_up_logs(section: "LogSection", hiding: "Hiding") -> None:
+    """Log to standard error at the configured level, for people or as JSON, never one of our secrets."""
     level = getattr(logging, section.level.upper())
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     for name in _TALKATIVE:
@@ -36,8 +37,13 @@ def set_up_logs(section: "LogSection") -> None:
         # Without local variables: the text of a message, a token or a key may be among them.
         transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         processors.append(structlog.processors.ExceptionRenderer(transformer))
+
+    def write(logger: "WrappedLogger", method: str, event: "EventDict") -> str:
+        # In the whole line: a traceback may quote a server too.
+        return hiding.hide(str(last(logger, method, event)))
+
     structlog.configure(
-        processors=[*processors, last],
+        processors=[*processors, write],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,

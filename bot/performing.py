@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bot.events import Events
 from bot.networks import FollowOrder, FollowOutcome, GrantInUse, Network, Say
-from bot.networks.errors import GRANT_LOST, NetworkError, PartlyDone, Refused, Unavailable
+from bot.networks.errors import EXPOSED, GRANT_LOST, NetworkError, PartlyDone, Refused, Unavailable
 from bot.outbox import Performed, Performer
 from handlers import batches, consents, delivering
-from storage import accounts, deliveries, grants
+from storage import accounts, codes, deliveries, grants
 from storage.budgets import Allowance
 from storage.deliveries import Promise
 from storage.keys import LostSecretError
@@ -75,7 +75,12 @@ class Speaking(Performer):
         return Performed(settle)
 
     async def refused(self, connection: "AsyncConnection", delivery: Delivery, reason: str) -> None:
-        """Say publicly what to do when the answer to a public message could not be brought by DM."""
+        """Say publicly what to do when the answer to a public message could not be brought by DM.
+
+        Were others shown the answer, then the links in it too, which open the door to whoever has them.
+        """
+        if reason == EXPOSED and delivery.person_id is not None:
+            await codes.void(connection, delivery.person_id)
         payload = json.loads(delivery.payload)
         if payload["ack"]:
             texts = self._events.catalogue.texts(payload["language"])

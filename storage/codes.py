@@ -124,5 +124,11 @@ async def use(
     return found if spent.rowcount == 1 else None
 
 
+async def void(connection: AsyncConnection, person_id: int) -> None:
+    """Take back what somebody has been given and not used yet, except for what goes public anyway."""
+    kept = sa.or_(code.c.used_at.is_not(None), code.c.purpose == Purpose.CLAIM)
+    await connection.execute(sa.delete(code).where(code.c.person_id == person_id, sa.not_(kept)))
+
+
 def _browser(keys: Keys, secret: str) -> bytes:
     return keys.digest(f"browser:{secret}")

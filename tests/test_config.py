@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,12 @@ def test_every_section_and_every_key_says_what_it_is_for() -> None:
         ("[web]\nport = 'eighty'", "[web] port: must be a whole number."),
         ("[web]\nport = 123456", "[web] port: "),
         ("[web]\npublic_url = 'reflock.example'", "[web] public_url: must begin with https://"),
+        (
+            "[bluesky]\nhandle = 'reflock'",
+            "[bluesky] handle: is no handle of Bluesky; write it as in reflock.example.org",
+        ),
+        ("[bluesky]\nhandle = 'ref lock.example.org'", "[bluesky] handle: is no handle of Bluesky"),
+        ("[bluesky]\nhandle = '@reflock.example.org'", "[bluesky] handle: is no handle of Bluesky"),
         ("[pace]\nmastodon_follows_a_day = 381", "[pace] mastodon_follows_a_day: "),
         ("[log]\nlevel = 'loud'", "[log] level: must be 'debug', 'info', 'warning' or 'error'."),
         ("[bluesky]\nenabled = 'perhaps'", "[bluesky] enabled: must be true or false."),
@@ -93,6 +100,25 @@ def test_every_section_and_every_key_says_what_it_is_for() -> None:
 )
 def test_what_cannot_be_meant_is_refused_by_its_name(text: str, said: str) -> None:
     assert _problem(text).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "[bluesky] service_url",
+        "[bluesky] plc_url",
+        "[mastodon] base_url",
+        "[web] public_url",
+        "[x] syndication_url",
+        "[x] oembed_url",
+    ],
+)
+def test_an_address_with_a_name_or_a_password_in_it_is_refused_without_repeating_it(key: str) -> None:
+    for before in ("bot:opensesame", "opensesame", "bot:opensesame@opensesame"):
+        said = _problem("{}\n{} = 'https://{}@host.example'".format(*key.split(), before))
+
+        assert said.startswith(f"{key}: must not hold a name or a password")
+        assert "opensesame" not in said
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
@@ -185,6 +211,28 @@ def test_the_command_says_it_in_one_line_and_ends_with_2(tmp_path: Path, content
     assert len(ran.output.splitlines()) == 1
     assert ran.output.startswith("reflock: ")
     assert said in ran.output
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (Path.mkdir, "Is a directory"),
+        (lambda env: env.symlink_to(env), "symbolic links"),
+        (lambda env: env.write_bytes(b"REFLOCK_GRANT_KEYS=\xff"), "not UTF-8"),
+    ],
+    ids=["folder", "loop", "bytes"],
+)
+def test_secrets_that_cannot_be_read_are_said_to_be_so(
+    tmp_path: Path, spoil: Callable[[Path], object], said: str
+) -> None:
+    spoil(tmp_path / ".env")
+
+    with pytest.raises(ConfigError) as caught:
+        _loaded(tmp_path, "", {})
+
+    assert str(caught.value).startswith(f"{tmp_path / '.env'} cannot be read: ")
+    assert said in str(caught.value)
+    assert "reflock init" in str(caught.value)
 
 
 @pytest.mark.parametrize(

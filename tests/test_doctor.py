@@ -1,9 +1,14 @@
 """`reflock doctor`: what it sees when all is well, what it says and sets when it is not, and what it leaves alone."""
 
 import asyncio
+import contextlib
 import json
+import os
+import pty
 import re
+import signal
 import stat
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +22,8 @@ from bot.sandbox.faults import Fault
 from storage import messages
 from tests.conftest import fresh_postgres
 from tests.surgery import LOGIN, LOGOUT, Hanging, Requests, Surgery, open_surgery
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -258,7 +265,8 @@ async def test_a_server_that_is_gone_costs_the_others_nothing(surgery: Surgery) 
     visit = await surgery.asks()
 
     assert visit.exit_code == 1
-    assert visit.wrong == ["Clock (127.0.0.1:9)", "Bluesky login"]
+    assert visit.wrong == ["Bluesky login"]
+    assert visit.about("Clock (127.0.0.1:9)").startswith("-    Clock (127.0.0.1:9): not checked: ")
     assert "is [bluesky] service_url right?" in visit.about("Bluesky login")
     assert "“Bluesky login” has to be right first" in visit.about("Bluesky direct messages")
     assert visit.about("Mastodon private mentions").startswith("ok")
@@ -310,6 +318,16 @@ async def test_a_server_that_repeats_our_secret_or_plays_with_the_terminal_is_no
     assert "\x07" not in visit.text
 
 
+async def test_a_long_answer_is_cut_after_our_secret_is_out_of_it_and_before_what_to_do(surgery: Surgery) -> None:
+    await surgery.prepare()
+    before = "x" * (598 - len(f"{surgery.sky.url} refuses @reflock.test: "))
+    body = json.dumps({"error": "AuthenticationRequired", "message": f"{before}{surgery.bot.password}"})
+    surgery.sky.faults.plan(Fault(LOGIN, status=401, body=body.encode()))
+    visit = await surgery.asks()
+
+    assert "x**… Check [bluesky] handle, and make a new app password" in visit.about("Bluesky login")
+
+
 async def test_a_password_is_not_quoted_in_any_spelling(surgery: Surgery) -> None:
     address = "postgresql://reflock:s%C3%A9cret%20word%2F1@127.0.0.1:9/reflock"
     surgery.sections["database"]["url"] = address
@@ -323,6 +341,56 @@ async def test_a_password_is_not_quoted_in_any_spelling(surgery: Surgery) -> Non
 
 
 # The command line.
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "bot", *arguments, "--config", str(folder / "config.toml")]
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--json"], ["db", "upgrade"]])
+def test_where_nobody_reads_on_the_command_ends_without_a_word(tmp_path: Path, arguments: list[str]) -> None:
+    off = "".join(f"[{network}]\nenabled = false\n" for network in ("bluesky", "mastodon"))
+    nowhere = "".join(f'{name}_url = "http://127.0.0.1:9"\n' for name in ("syndication", "oembed"))
+    (tmp_path / "config.toml").write_text(f"{off}[x]\n{nowhere}")
+    read, write = os.pipe()
+    os.close(read)
+
+    ran = subprocess.run(
+        command(tmp_path, *arguments), stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT
+    )
+    os.close(write)
+
+    assert ran.returncode == 141, ran.stderr
+    assert all(line.startswith("Checking; ") for line in ran.stderr.splitlines()), ran.stderr
+
+
+async def test_ctrl_c_at_a_question_changes_nothing_and_ends_the_command(surgery: Surgery) -> None:
+    await surgery.prepare()
+    falls_ill(surgery)
+    surgery.install()
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *command(surgery.folder, "doctor", "--fix"), stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT
+    )
+    os.close(theirs)
+    shown = b""
+    while b"[y/N]: " not in shown:
+        shown += await asyncio.to_thread(os.read, ours, 65536)
+    while process.returncode is None:  # one that comes before anybody reads what is typed is noted only with the next
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), 5)
+    with contextlib.suppress(OSError):  # nobody is at the other end any more
+        while True:
+            shown += os.read(ours, 65536)
+    os.close(ours)
+
+    assert process.returncode == 130
+    assert b"Nothing more was changed." in shown
+    assert b"Traceback" not in shown
+    assert stat.S_IMODE((surgery.folder / ".env").stat().st_mode) == 0o644
+    assert not is_labelled(surgery)
+    assert not surgery.toot.account.bot
 
 
 def test_an_unusable_configuration_is_exit_code_2(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`reflock doctor` at the database: where it lies, whose it is, and whether the keys open it."""
 
+import re
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
@@ -148,6 +149,38 @@ async def test_a_file_without_its_log_gets_it_after_a_yes(on_file: Surgery) -> N
     assert "has no write-ahead log" in looked.about("Database file")
     assert mended.exit_code == 0, mended.text
     assert journal() == "wal"
+
+
+@pytest.mark.parametrize(
+    ("held", "name"),
+    [(["BEGIN IMMEDIATE"], "Database writable"), (["PRAGMA locking_mode=EXCLUSIVE", "BEGIN IMMEDIATE"], "Database")],
+)
+async def test_a_file_that_another_process_holds_is_said_to_be_held(
+    on_file: Surgery, monkeypatch: pytest.MonkeyPatch, held: list[str], name: str
+) -> None:
+    await on_file.prepare()
+    monkeypatch.setattr("storage.database.PRAGMAS", ("busy_timeout=50", "journal_mode=WAL"))
+    with closing(sqlite3.connect(on_file.sqlite_file, isolation_level=None)) as another:
+        for statement in held:
+            another.execute(statement)
+        visit = await on_file.asks()
+
+    assert visit.wrong == [name]
+    assert f"another process holds {on_file.sqlite_file} (database is locked)" in visit.about(name)
+    assert "Wait until it is done, or end it" in visit.about(name)
+    assert not re.search(r"full|read-only|running", visit.about(name))
+
+
+async def test_a_folder_that_is_not_there_has_a_line_and_is_not_made(on_file: Surgery, tmp_path: Path) -> None:
+    elsewhere = tmp_path.with_name(f"{tmp_path.name}-disk") / "reflock"
+    on_file.sections["database"]["url"] = f"sqlite:///{elsewhere / 'reflock.sqlite3'}"
+    visit = await on_file.asks()
+
+    assert visit.wrong == ["Database file"]
+    assert f"the folder {elsewhere} is not there" in visit.about("Database file")
+    assert "is its disk mounted?" in visit.about("Database file")
+    assert f"mkdir -p {elsewhere}" in visit.about("Database file")
+    assert not elsewhere.parent.exists()
 
 
 @pytest.mark.parametrize(("kind", "words"), [("nfs4", "a network's disk (nfs4)"), ("tmpfs", "in memory (tmpfs)")])

@@ -111,6 +111,46 @@ async def test_a_revoked_token_has_a_line(surgery: Surgery) -> None:
     assert visit.about("Mastodon server").startswith("ok")
 
 
+@pytest.mark.parametrize("status", [200, 401, 403, 404])
+async def test_an_address_at_which_there_are_pages_only_is_no_matter_of_the_token(
+    surgery: Surgery, status: int
+) -> None:
+    surgery.town.faults.plan(Fault("/api/", status=status, body=b"<html>welcome</html>", times=99))
+    visit = await surgery.asks()
+
+    assert visit.wrong == ["Mastodon server"]
+    line = visit.about("Mastodon server")
+    assert f"{surgery.town.url} is no Mastodon-API server" in line
+    assert "is [mastodon] base_url right?" in line
+    assert "token" not in visit.text.partition("Mastodon server")[2].partition("Pages")[0]
+
+
+async def test_a_server_of_another_kind_is_no_mastodon_api_server(surgery: Surgery) -> None:
+    surgery.sections["mastodon"]["base_url"] = surgery.sky.url
+    visit = await surgery.asks()
+
+    assert visit.wrong == ["Mastodon server"]
+    assert f"{surgery.sky.url} is no Mastodon-API server" in visit.about("Mastodon server")
+
+
+async def test_a_server_that_is_down_has_one_line_and_one_remedy(surgery: Surgery) -> None:
+    surgery.sections["mastodon"]["base_url"] = "http://127.0.0.1:9"
+    visit = await surgery.asks()
+
+    assert visit.wrong == ["Mastodon server"]
+    assert visit.text.count("base_url") == 1
+    assert visit.about("Clock (127.0.0.1:9)").startswith("-    Clock (127.0.0.1:9): not checked: no useful answer")
+
+
+async def test_a_server_that_is_in_trouble_is_a_mastodon_api_server_all_the_same(surgery: Surgery) -> None:
+    surgery.town.faults.plan(Fault("/api/", status=503, body=b"<html>later</html>", times=99))
+    visit = await surgery.asks()
+
+    assert visit.wrong == ["Mastodon server"]
+    assert "no useful answer: " in visit.about("Mastodon server")
+    assert "no Mastodon-API server" not in visit.text
+
+
 @pytest.mark.parametrize(
     ("scopes", "lacking"),
     [

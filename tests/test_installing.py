@@ -68,6 +68,7 @@ def test_what_comes_next_is_said_and_what_is_still_missing_a_line_each(tmp_path:
     first, second, then = made.output.splitlines()
     assert [first, second] == [f"{tmp_path / 'config.toml'} written.", f"{tmp_path / '.env'} written."]
     assert f"reflock run --config {tmp_path / 'config.toml'}" in then
+    assert then.endswith(f"reflock doctor --config {tmp_path / 'config.toml'}")
     assert ran.exit_code == 2
     assert [line.split(" is ")[0] for line in ran.output.splitlines()] == [
         "reflock: [bluesky] handle",

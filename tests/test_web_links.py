@@ -1,6 +1,7 @@
 """One-time links, and the visits that begin with them."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,9 @@ from starlette.responses import Response
 
 from bot.sandbox.bluesky.people import BlueskyPerson
 from bot.sandbox.demo.browser import find_form
+from bot.sandbox.faults import Fault
 from bot.web.pages import Pages
+from handlers import one_time
 from storage.codes import Purpose
 from storage.tables import upload as uploads
 from tests.conftest import OwnClock
@@ -311,3 +314,22 @@ async def test_whom_a_visit_belongs_to_cannot_be_read_out_of_a_browser(flock: Fl
     answer = await spend(flock.browser, address)
     (visit,) = [each for each in answer.headers.get_list("set-cookie") if each.startswith("reflock-visit=")]
     assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(visit.split("; "))
+
+
+async def test_links_that_a_server_showed_to_others_open_nothing(flock: Flock) -> None:
+    """The server publishes as it likes what was for one reader, and refuses to take it back."""
+    carol = flock.mastodon.create_account("carol")
+    carol.dm(flock.mastodon_bot, "hello")
+    await flock.settle()
+    shown = {"id": flock.mastodon_bot.post("for others"), "visibility": "public"}
+    flock.mastodon.faults.plan(Fault("/api/v1/statuses", status=200, body=json.dumps(shown).encode(), method="POST"))
+    flock.mastodon.faults.plan(Fault("/api/v1/statuses/", method="DELETE"))
+    async with flock.app.events.event("the test", carol.actor) as ctx:
+        address = await one_time.link(ctx, Purpose.EXPORT)
+    assert address
+    assert "carol" in (await flock.new_browser().get(address)).text
+    carol.dm(flock.mastodon_bot, "export")
+    await flock.settle()
+    page = await flock.new_browser().get(address)
+    assert page.status_code != 200
+    assert "carol" not in page.text

@@ -63,7 +63,8 @@ def sentences(text: str) -> tuple[str, str]:
 class Check:
     """One thing to look at. `needs` names checks that come before it and must have found nothing wrong.
 
-    `unanswered` is the remedy where whoever is asked does not answer, or refuses what the look did not expect.
+    `unanswered` is the remedy where whoever is asked does not answer, or refuses what the look did not expect; it is
+    empty where another check asks the same server, and says so.
     """
 
     name: str
@@ -123,10 +124,14 @@ async def _look(check: Check, patience: Patience) -> Finding:
         async with patience.limit(check.name):
             return await check.look()
     except TimeoutError:
-        return wrong(f"no answer within {patience.seconds:g} seconds", check.unanswered)
+        return _unanswered(check, f"no answer within {patience.seconds:g} seconds")
     except Unavailable as error:
-        return wrong(f"no useful answer: {error}", check.unanswered)
+        return _unanswered(check, f"no useful answer: {error}")
     except Refused as error:
-        return wrong(f"refused: {error.detail or error.reason}", check.unanswered)
+        return _unanswered(check, f"refused: {error.detail or error.reason}")
     except Exception as error:  # noqa: BLE001  # a check that trips over something must not take the others with it
         return wrong(f"the check itself failed: {type(error).__name__}", "Report this as a mistake of Reflock's.")
+
+
+def _unanswered(check: Check, what: str) -> Finding:
+    return wrong(what, check.unanswered) if check.unanswered else unchecked(what)

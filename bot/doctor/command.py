@@ -3,25 +3,23 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote, quote_plus
 
 import click
 import sqlalchemy as sa
 
-from bot.config import Loaded, Secrets
+from bot.config import Loaded
 from bot.doctor import Check, Finding, Patience, State, examine
 from bot.doctor.installation import Installation
+from bot.hiding import Hiding
 from bot.networks.errors import NetworkError
 from storage.database import DatabaseError
 
 _EXIT_WRONG: Final = 1
 _EXIT_INTERRUPTED: Final = 130
-_LONGEST: Final = 600  # of what a server says; our own lines are shorter
 _MARKS: Final = {State.OK: "ok", State.WRONG: "FIX", State.UNCHECKED: "-"}
-_SHORTEST_SECRET: Final = 6  # what is shorter is no secret, and would blot out half of every line
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,23 +107,20 @@ class _Paper:
     """What is written on: lines for people or one object for machines, never with a secret in it."""
 
     def __init__(self, loaded: Loaded, *, to_machine: bool) -> None:
-        self._secrets = sorted(_secrets(loaded), key=len, reverse=True)
+        self._hiding = Hiding(loaded)
         self._to_machine = to_machine
         # Where people look on, a line below the last one says what is still waited for.
         self._shows_waiting = sys.stderr.isatty() and not to_machine
 
     def clean(self, text: str) -> str:
-        """Return a text without our secrets and without what moves a terminal's cursor: servers are quoted in it."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-        return "".join(letter if letter.isprintable() else " " for letter in shown)
+        """Return a text, not at any length, as it may be shown: servers are quoted in it."""
+        return _printable(self._hiding.hide_and_cut(text))
 
     def say(self, text: str) -> None:
         """Write a line for people."""
         self._wipe()
         if not self._to_machine:
-            click.echo(self.clean(text))
+            click.echo(_printable(self._hiding.hide(text)))
 
     def note(self, text: str) -> None:
         """Write a line that is no result."""
@@ -135,9 +130,10 @@ class _Paper:
     def finding(self, finding: Finding) -> None:
         """Write the line of one finding."""
         state = finding.state
-        what = f"not checked: {finding.found}" if state is State.UNCHECKED else finding.found
+        found = self.clean(finding.found)
+        what = f"not checked: {found}" if state is State.UNCHECKED else found
         remedy = f" {finding.remedy}" if finding.remedy else ""
-        end = "" if what.endswith((".", "?", "!")) else "."
+        end = "" if what.endswith((".", "?", "!", "…")) else "."
         self.say(f"{_MARKS[state]:<4} {finding.name}: {what}{end}{remedy}")
 
     def waiting(self, names: Sequence[str]) -> None:
@@ -165,20 +161,6 @@ class _Paper:
         click.echo(json.dumps(value))
 
 
-def _secrets(loaded: Loaded) -> Iterator[str]:
-    """Yield every text that must not be read by anybody."""
-    for name in Secrets.model_fields:
-        value = getattr(loaded.secrets, name).get_secret_value()
-        parts = [value, *value.split(","), *value.splitlines()] if name != "database_url" else _passwords(value)
-        yield from (part.strip() for part in parts if len(part.strip()) >= _SHORTEST_SECRET)
-    yield from filter(None, _passwords(loaded.config.database.url))
-
-
-def _passwords(url: str) -> list[str]:
-    """Return the password in an address: as it is, as it is written there, and as libraries write it."""
-    try:
-        plain = sa.make_url(url).password or ""
-    except (sa.exc.ArgumentError, ValueError):
-        return [url]
-    written = url.rpartition("@")[0].partition("://")[2].partition(":")[2]
-    return [plain, written, quote(plain, safe=""), quote_plus(plain)]
+def _printable(text: str) -> str:
+    """Return a text without what moves a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -1,6 +1,7 @@
 """See whether the database answers, is this Reflock's, can be written to, and is opened by these keys."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -26,6 +27,8 @@ _WRITABLE: Final = "Database writable"
 
 # Older ones get no corrections any more (https://www.postgresql.org/support/versioning/, November 2026).
 _OLDEST_POSTGRES: Final = 15
+# What SQLite says of a file on which another one is at work (https://sqlite.org/rescode.html), without extended parts.
+_HELD: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
 class DatabaseChecks:
@@ -49,7 +52,7 @@ class DatabaseChecks:
     def _of_file(self, path: Path) -> list[Check]:
         keep_log = Mend(f"Let SQLite keep a write-ahead log for {path}?", self._open)
         return [
-            Check(_FILE, partial(asyncio.to_thread, database_file, path, self._here.mounts, keep_log)),
+            Check(_FILE, partial(asyncio.to_thread, database_file, path, self._here, keep_log)),
             Check("Database file mode", partial(asyncio.to_thread, _mode, path)),
         ]
 
@@ -68,7 +71,7 @@ class DatabaseChecks:
         try:
             database = await self._database()
         except DatabaseError as error:
-            return wrong(*sentences(str(error)))
+            return self._held(error.__cause__) or wrong(*sentences(str(error)))
         async with database.reading() as connection:
             version = connection.dialect.server_version_info or ()
         shown = f"{'SQLite' if database.is_sqlite else 'PostgreSQL'} {'.'.join(map(str, version))}"
@@ -94,9 +97,20 @@ class DatabaseChecks:
             async with _taken_back(await self._database()) as connection:
                 await messages.move_cursor(connection, "doctor", "")
         except (SQLAlchemyError, OSError) as error:
-            why = str(getattr(error, "orig", None) or type(error).__name__).partition("\n")[0]
-            return wrong(f"nothing can be written: {why}", "Is the disk full, or the database locked or read-only?")
+            return self._held(error) or wrong(
+                f"nothing can be written: {_words(error)}", "Is the disk full, or the database read-only?"
+            )
         return ok("something was written and taken back")
+
+    def _held(self, error: BaseException | None) -> Finding | None:
+        """Say that another process holds SQLite's file, where it is that."""
+        code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
+        if error is None or code & 0xFF not in _HELD:
+            return None
+        return wrong(
+            f"another process holds {self._path} ({_words(error)})",
+            f"Wait until it is done, or end it. Which one it is says: fuser -v {self._path}",
+        )
 
     async def keys_fit(self) -> Finding:
         """Compare the keys with those that filled the database."""
@@ -131,6 +145,11 @@ async def _taken_back(database: Database) -> AsyncIterator[AsyncConnection]:
             raise _Undone
     except _Undone:
         return
+
+
+def _words(error: BaseException) -> str:
+    """Return what the database's driver says, without the statement that it says it of."""
+    return str(getattr(error, "orig", None) or type(error).__name__).partition("\n")[0]
 
 
 def _mode(path: Path) -> Finding:

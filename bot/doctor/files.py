@@ -54,13 +54,19 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def database_file(path: Path, mounts: Path, keep_log: Mend) -> Finding:
+def database_file(path: Path, here: Installation, keep_log: Mend) -> Finding:
     """See where SQLite's file lies and what it is, before anybody opens it; `keep_log` lets it have its log."""
+    # Beside config.toml reflock run makes it; elsewhere a disk may be missing, and the bot would begin with nothing.
+    if not path.parent.exists() and not path.resolve().is_relative_to(here.loaded.folder.resolve()):
+        return wrong(
+            f"the folder {path.parent} is not there",
+            f"Is [database] url right, and is its disk mounted? A new one is made by: mkdir -p {path.parent}",
+        )
     elsewhere = "Give the folder to the bot's user, or change [database] url."
     folder = nearest_folder(path)
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         return wrong(f"nothing can be written in {folder}, where {path} and its log belong", elsewhere)
-    kind = _file_system(folder, mounts)
+    kind = _file_system(folder, here.mounts)
     if kind in _REMOTE:
         return wrong(f"{path} lies on a network's disk ({kind}), where SQLite's log does not work", elsewhere)
     if kind in _IN_MEMORY:

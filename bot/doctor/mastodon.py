@@ -10,9 +10,12 @@ from bot.doctor import Check, Finding, Mend, ok, unchecked, wrong
 from bot.doctor.installation import Installation
 from bot.networks.errors import LOGIN_REFUSED, NetworkError, Refused, Unavailable
 from bot.networks.mastodon import ACCEPT, accept_private_mentions, mark_as_bot, private_mentions
-from bot.networks.mastodon_client import FORBIDDEN, MastodonClient
+from bot.networks.mastodon_client import MastodonClient
+from bot.networks.mastodon_connection import FORBIDDEN
+from bot.networks.mastodon_refusals import TOKEN_ENDED
 from bot.networks.nodeinfo import software_of
 
+_SERVER: Final = "Mastodon server"
 _LOGIN: Final = "Mastodon login"
 # Everything bot/networks/mastodon*.py asks as the bot (https://docs.joinmastodon.org/api/oauth-scopes/).
 _READS: Final = frozenset({"read:accounts", "read:follows", "read:notifications", "read:search", "read:statuses"})
@@ -21,6 +24,7 @@ _MAKE_ANOTHER: Final = (
     "In the bot account's settings, under Development, make an application with the scopes read, write:accounts, "
     "write:notifications and write:statuses, and copy its access token to REFLOCK_MASTODON_ACCESS_TOKEN."
 )
+_WHO_WE_ARE: Final = "/api/v1/accounts/verify_credentials"
 _MAY_NOT: Final = frozenset({LOGIN_REFUSED, FORBIDDEN})
 
 
@@ -37,8 +41,8 @@ class MastodonChecks:
         """Return the checks."""
         unanswered = "Is the server up, and is [mastodon] base_url right?"
         return [
-            Check("Mastodon server", self.server, unanswered=unanswered),
-            Check(_LOGIN, self.login, unanswered=unanswered),
+            Check(_SERVER, self.server, unanswered=unanswered),
+            Check(_LOGIN, self.login, (_SERVER,), unanswered),
             Check("Mastodon scopes", self.scopes, (_LOGIN,), unanswered),
             Check("Mastodon bot flag", self.flag, (_LOGIN,), unanswered),
             Check("Mastodon private mentions", self.mentions, (_LOGIN,), unanswered),
@@ -52,10 +56,17 @@ class MastodonChecks:
         return line
 
     async def server(self) -> Finding:
-        """Learn what software it is; NodeInfo names it, where there is one."""
-        if not self._section.base_url:
+        """Learn whether it is one, and what software it is; NodeInfo names it, where there is one."""
+        url = self._section.base_url
+        if not url:
             return unchecked("[mastodon] base_url is missing")
-        url, software = self._section.base_url, await self._named_software() or await self._version()
+        version = await self._version()
+        if not version and not await self._asks_for_a_token():
+            return wrong(
+                f"{url} is no Mastodon-API server: what it answers under /api/v1 is none of that",
+                "Is it up, and is [mastodon] base_url right? It is the address of the server itself, with nothing behind it.",
+            )
+        software = await self._named_software() or version
         return ok(f"{url} is {software}" if software else f"{url} answers, and does not say what software it is")
 
     async def _named_software(self) -> str:
@@ -66,11 +77,25 @@ class MastodonChecks:
         return ""
 
     async def _version(self) -> str:
-        with contextlib.suppress(Refused):
-            instance = await self._new_line().instance()
-            if isinstance(instance, dict) and instance.get("version"):
-                return f"a server of version {instance['version']}"
+        """Return which version of the API it says that it has; empty where it does not."""
+        for path in ("/api/v2/instance", "/api/v1/instance"):
+            with contextlib.suppress(NetworkError):
+                answer = await self._here.guard.request("GET", f"{self._section.base_url}{path}")
+                if answer.ok and (version := answer.json_object().get("version")):
+                    return f"a server of version {version}"
         return ""
+
+    async def _asks_for_a_token(self) -> bool:
+        """Tell whether it refuses, as such servers do, to say who we are to somebody without a token.
+
+        Pages refuse too, but in HTML.
+        """
+        answer = await self._here.guard.request("GET", f"{self._section.base_url}{_WHO_WE_ARE}")
+        if answer.status == 429 or answer.status >= 500:
+            raise Unavailable(f"{answer.url} answered {answer.status}.")
+        with contextlib.suppress(Unavailable):
+            return answer.status in TOKEN_ENDED and bool(answer.json_object())
+        return False
 
     async def login(self) -> Finding:
         """See whose token it is."""

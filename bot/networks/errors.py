@@ -20,6 +20,7 @@ GRANT_LOST: Final = "grant_lost"
 CONSENT_REFUSED: Final = "consent_refused"
 CONSENT_EXPIRED: Final = "consent_expired"
 LOGIN_REFUSED: Final = "login_refused"
+EXPOSED: Final = "exposed"  # what was for one reader was shown to others
 
 
 class NetworkError(Exception):

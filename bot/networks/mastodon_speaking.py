@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from bot.networks.errors import BLOCKED, GONE, NetworkError, Refused, Unavailable, for_later
+from bot.networks.errors import BLOCKED, EXPOSED, GONE, NetworkError, Refused, Unavailable, for_later
 from bot.networks.mastodon_said import said_already
 from bot.networks.mastodon_statuses import MALFORMED, Ourselves, Thread, addressed, answer_visibility
 from storage.records import NetworkName
@@ -85,7 +85,7 @@ class Speaking:
                 outcome = f"it could not be deleted ({error})"
         what = f"The server shows as {shown_as} what was to be {asked}; {outcome}."
         _log.error(what, network=NetworkName.MASTODON, status=number)
-        raise Refused("invalid", what)
+        raise Refused(EXPOSED, what)
 
     async def _check_reachable(self, say: "Say", thread: Thread | None) -> None:
         """Refuse before anything is said when nobody would get it: the server itself swallows it without a word."""

@@ -14,7 +14,7 @@ import requests
 import structlog
 from mastodon import StreamListener
 
-from bot.networks.mastodon_client import new_sdk
+from bot.networks.mastodon_connection import new_sdk
 
 _log = structlog.get_logger()
 

@@ -1,12 +1,12 @@
 """Threads: where they begin."""
 
-import contextlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from bot.networks.errors import Refused, Unavailable
 from bot.networks.mastodon_pages import id_of
 from bot.networks.mastodon_statuses import MALFORMED
+from bot.networks.ratelimits import RateLimited
 
 if TYPE_CHECKING:
     from bot.networks.mastodon_client import MastodonClient
@@ -41,9 +41,11 @@ class Threads:
 
 
 async def _above(line: "MastodonClient", status: str) -> str | None:
-    # A thread that cannot be seen just now must not keep its last message from being heard.
-    with contextlib.suppress(Unavailable, Refused, *MALFORMED):
-        path = f"/api/v1/statuses/{status}/context"
-        context = await line.send("contexts", "GET", path, timeout=_TIMEOUT_SECONDS)
+    path = f"/api/v1/statuses/{status}/context"
+    try:
+        context = await line.send("contexts", "GET", path, silence=_TIMEOUT_SECONDS)
         return next((number for one in context["ancestors"] if (number := id_of(one))), None)
-    return None
+    except RateLimited:
+        raise
+    except (Unavailable, Refused, *MALFORMED):
+        return None  # a thread that cannot be seen just now must not keep its last message from being heard
