@@ -58,13 +58,13 @@ class Hearing:
     entries: list[dict[str, object]] = field(default_factory=list)
     cursor: str | None = None
 
-    async def says(self, acct: str, page: str) -> None:
-        """Have somebody of another server mention the bot."""
+    async def says(self, acct: str, page: str, **told: str) -> None:
+        """Have somebody of another server mention the bot, of whom our own server may have `told` more."""
         speaker = self.town.people[f"{self.town.url}/users/speaker"]
         speaker.post(f"hello @flock from {acct}")
         headers = {"authorization": f"Bearer {self.token}"}
         entry = (await self.town.http.get(f"{self.town.url}/api/v1/notifications", headers=headers)).json()[0]
-        account = entry["account"] | {"acct": acct, "username": acct.partition("@")[0], "url": page}
+        account = entry["account"] | {"acct": acct, "username": acct.partition("@")[0], "url": page} | told
         entry["account"], entry["status"]["account"] = account, account
         self.entries.insert(0, entry)
 
@@ -189,6 +189,12 @@ async def test_nobody_is_heard_as_whom_he_says_he_is(
                 await hearing.says(f"{name}@{stranger.name}", victim.account.url)
                 await hearing.hear_in_vain()
             assert f"who {name}@{stranger.name} is" in " ".join(str(line.get("why")) for line in logs)
+
+
+async def test_nobody_of_the_fediverse_is_heard_as_an_account_of_bluesky(hearing: Hearing, stranger: Stranger) -> None:
+    await hearing.says(f"alice@{stranger.name}", f"http://{stranger.name}/@alice", uri="did:plc:flyingsouth")
+    await hearing.says(f"bob@{stranger.name}", f"http://{stranger.name}/@bob", uri=f"http://{stranger.name}/users/bob")
+    assert [message.actor for message in await hearing.hear()] == [f"http://{stranger.name}/users/bob"]
 
 
 async def test_another_servers_namesake_of_the_same_page_is_not_taken_for_the_writer(

@@ -31,8 +31,10 @@ class Actors:
 
         UntoldError while nobody who may says it; ValueError or KeyError for a malformed account.
         """
-        if account.get("uri"):
-            return str(account["uri"])
+        if uri := str(account.get("uri") or ""):
+            if not uri.startswith(("https://", "http://")):
+                raise ValueError("An actor has an address on the web.")  # and a DID is somebody's on Bluesky
+            return uri
         acct = us.full(str(account["acct"]))
         actor = self._webfinger.known(acct) or await self._ask(line, us, acct, str(account["url"]))
         if actor is None:
