@@ -99,8 +99,8 @@ class InstantNetwork:
 class Bench:
     """A Reflock on one database and one network."""
 
-    def __init__(self, database: Database) -> None:
-        self.network = InstantNetwork()
+    def __init__(self, database: Database, network: InstantNetwork | None = None, worker: str = "bench") -> None:
+        self.network = network or InstantNetwork()
         networks: Mapping[NetworkName, Network] = {self.network.name: self.network}
         bots = {self.network.name: self.network.handle}
         settings = Settings(public_url="https://reflock.example", bots=bots, follow={}, code_lifetime=86_400_000)
@@ -110,7 +110,7 @@ class Bench:
         self.inbox = Inbox(self.events, router, self.network)
         speaking = Speaking(self.events, {self.network.name: _PLENTY})
         kinds = (DeliveryKind.REPLY, DeliveryKind.POST, DeliveryKind.NOTICE)
-        self.outbox = Outbox(self.events, dict.fromkeys(kinds, speaking), worker="bench", lease_ms=60_000)
+        self.outbox = Outbox(self.events, dict.fromkeys(kinds, speaking), worker=worker, lease_ms=60_000)
         self._ids = itertools.count()
 
     def writes(self, person: int, text: str) -> None:
