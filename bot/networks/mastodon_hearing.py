@@ -1,10 +1,10 @@
 """Hear on a Mastodon-API server: mentions and private mentions, by notifications."""
 
 import asyncio
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from bot.networks.mastodon_client import MastodonClient
     from bot.networks.mastodon_threads import Threads
 
+Answer = TypeVar("Answer")
+
 _log = structlog.get_logger()
 
 # What is older than this when the bot is new is no longer waiting for an answer.
 _FIRST_LOOK_MS: Final = 3 * 86_400_000
 _NOTIFICATIONS: Final = "/api/v1/notifications"
 _TELLING_SECONDS: Final = 15.0
+_THREAD_SECONDS: Final = 5.0
 _PAGE: Final = 80  # the most that Mastodon gives, since 4.1 (https://docs.joinmastodon.org/methods/notifications/#get)
 
 
@@ -84,33 +87,60 @@ class Hearing:
 
         All are asked about at once, and for so long at most: one silent server holds up nobody else's words.
         """
-        deadline = asyncio.get_running_loop().time() + _TELLING_SECONDS
-        reading = (self._read_in_time(entry, deadline) for entry in entries)
-        read = await asyncio.gather(*reading, return_exceptions=True)
-        for told in read:
-            if isinstance(told, BaseException):  # it is our own server that does not answer
-                raise told
-        untold = [id_of(entry) for entry, told in zip(entries, read, strict=True) if told is _UNTOLD]
-        return [told for told in read if isinstance(told, Incoming)], untold
+        now = asyncio.get_running_loop().time()
+        writers = await self._for_each(self._writer_in_time, entries, now + _TELLING_SECONDS)
+        told = [(entry, writer) for entry, writer in zip(entries, writers, strict=True) if isinstance(writer, str)]
+        now = asyncio.get_running_loop().time()
+        roots = await self._for_each(self._root_in_time, [entry for entry, _ in told], now + _THREAD_SECONDS)
+        messages = [self._read(entry, actor, root) for (entry, actor), root in zip(told, roots, strict=True)]
+        untold = [id_of(entry) for entry, writer in zip(entries, writers, strict=True) if writer is _UNTOLD]
+        return [message for message in messages if message is not None], untold
 
-    async def _read_in_time(self, entry: Any, deadline: float) -> "Incoming | _Untold | None":
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._read(entry)
-        except (TimeoutError, UntoldError) as error:
-            _log.info("not heard yet", network=NetworkName.MASTODON, why=str(error) or "it takes too long")
-            return _UNTOLD
+    @staticmethod
+    async def _for_each(
+        ask: Callable[[Any, float], Awaitable[Answer]], entries: Sequence[Any], deadline: float
+    ) -> list[Answer]:
+        found = await asyncio.gather(*(ask(entry, deadline) for entry in entries), return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException):  # it is our own server that does not answer
+                raise one
+        return [one for one in found if not isinstance(one, BaseException)]
 
-    async def _read(self, entry: Any) -> Incoming | None:
+    async def _writer_in_time(self, entry: Any, deadline: float) -> "str | _Untold | None":
         try:
             if entry["type"] != "mention":
                 return None
-            status = entry["status"]
-            root = await self._threads.root(self._line, status)
-            return read_mention(entry, self._us, root, await self._actors.of(self._line, self._us, status["account"]))
+            async with asyncio.timeout_at(deadline):
+                return await self._actors.of(self._line, self._us, entry["status"]["account"])
+        except (TimeoutError, UntoldError) as error:
+            _log.info("not heard yet", network=NetworkName.MASTODON, why=str(error) or "it takes too long")
+            return _UNTOLD
         except MALFORMED as error:
-            _log.warning("malformed notification skipped", network=NetworkName.MASTODON, error=repr(error))
+            _skip(error)
             return None
+
+    async def _root_in_time(self, entry: Any, deadline: float) -> str | None:
+        """Return where a thread begins, or the next best: that is not worth to keep anybody waiting for."""
+        status = entry["status"]
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._threads.root(self._line, status)
+        except TimeoutError:
+            return str(status.get("in_reply_to_id"))
+        except MALFORMED as error:
+            _skip(error)
+            return None
+
+    def _read(self, entry: Any, actor: str, root: str | None) -> Incoming | None:
+        try:
+            return read_mention(entry, self._us, root, actor) if root is not None else None
+        except MALFORMED as error:
+            _skip(error)
+            return None
+
+
+def _skip(error: Exception) -> None:
+    _log.warning("malformed notification skipped", network=NetworkName.MASTODON, error=repr(error))
 
 
 def _is_waiting(entry: Any, answered: Container[str]) -> bool:

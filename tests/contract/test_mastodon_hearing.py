@@ -139,12 +139,12 @@ async def test_a_bot_that_is_new_hears_what_is_still_unanswered(mastodon: Scene)
 
 
 async def test_threads_that_the_server_cannot_show_keep_nobody_from_being_heard(mastodon: Scene) -> None:
+    mastodon.town.plan(Fault("/context", "cut", method="GET", times=1000))
     bot, cursor = await mastodon.attentive()
     first, second, third = unique(), unique(), unique()
     above = await mastodon.bob.post(f"birds of a feather {first}")
     await mastodon.alice.post(f"{mastodon.flock.handle} {first}", reply_to=above)
     await mastodon.alice.post(f"{mastodon.flock.handle} {second}")
-    mastodon.town.plan(Fault("/context", "cut", method="GET", times=1000))
     messages, cursor = await mastodon.heard_on(bot, cursor, 2)
     await bot.say(answer(next(message for message in messages if first in message.text), unique()))
     await mastodon.alice.post(f"{mastodon.flock.handle} {third}")
