@@ -212,6 +212,23 @@ async def test_another_servers_namesake_of_the_same_page_is_not_taken_for_the_wr
     await hearing.hear_in_vain()
 
 
+async def test_who_says_much_at_once_is_asked_about_once(hearing: Hearing, stranger: Stranger) -> None:
+    alice = f"alice@{stranger.name}"
+    stranger.says(alice, f"http://{stranger.name}/users/alice")
+    asked: list[Request] = []
+    answer = stranger.answer
+
+    def counted(request: Request) -> Response:
+        asked.append(request)
+        return answer(request)
+
+    stranger.answer = counted
+    for _ in range(20):
+        await hearing.says(alice, f"http://{stranger.name}/@alice")
+    assert {message.actor for message in await hearing.hear()} == {f"http://{stranger.name}/users/alice"}
+    assert len(asked) == 1
+
+
 async def test_a_silent_server_holds_up_nobody_else_and_gives_its_people_no_second_identity(
     hearing: Hearing, good: MastodonSandbox, stranger: Stranger
 ) -> None:

@@ -1,7 +1,9 @@
 """Who the accounts are that our server speaks of: by the actor URI, which not every server tells."""
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from bot.networks import webfinger
 from bot.networks.errors import NetworkError, Refused, Unavailable
@@ -25,6 +27,7 @@ class Actors:
 
     def __init__(self, webfinger: "WebFinger") -> None:
         self._webfinger = webfinger
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def of(self, line: "MastodonClient", us: "Ourselves", account: Any) -> str:
         """Return an account's actor URI.
@@ -36,7 +39,10 @@ class Actors:
                 raise ValueError("An actor has an address on the web.")  # and a DID is somebody's on Bluesky
             return uri
         acct = us.full(str(account["acct"]))
-        actor = self._webfinger.known(acct) or await self._ask(line, us, acct, str(account["url"]))
+        # Who wrote many messages is asked about once.
+        turn = self._turns.setdefault(acct, asyncio.Lock())
+        async with turn:
+            actor = self._webfinger.known(acct) or await self._ask(line, us, acct, str(account["url"]))
         if actor is None:
             raise UntoldError(f"Nobody who may says who {acct} is.")
         return actor
