@@ -99,14 +99,21 @@ class InstantNetwork:
 class Bench:
     """A Reflock on one database and one network."""
 
-    def __init__(self, database: Database, network: InstantNetwork | None = None, worker: str = "bench") -> None:
+    def __init__(
+        self,
+        database: Database,
+        network: InstantNetwork | None = None,
+        *,
+        worker: str = "bench",
+        clock: Callable[[], int] = epoch_ms,
+    ) -> None:
         self.network = network or InstantNetwork()
         networks: Mapping[NetworkName, Network] = {self.network.name: self.network}
         bots = {self.network.name: self.network.handle}
         settings = Settings(public_url="https://reflock.example", bots=bots, follow={}, code_lifetime=86_400_000)
         pseudonym, grant = Keys.generate()
         world = World(Keys(pseudonym, [grant]), settings, Registry())
-        self.events = Events(database, world, Catalogue(), networks, epoch_ms)
+        self.events = Events(database, world, Catalogue(), networks, clock)
         self.inbox = Inbox(self.events, router, self.network)
         speaking = Speaking(self.events, {self.network.name: _PLENTY})
         kinds = (DeliveryKind.REPLY, DeliveryKind.POST, DeliveryKind.NOTICE)
