@@ -103,7 +103,8 @@ async def open_app(
                     "REFLOCK_PSEUDONYM_KEY is not the key with which this database was filled: nobody in it would be "
                     "found again. Restore the former key, or begin with an empty database."
                 )
-        guard = GuardedClient(allow_private=loaded.config.guard.allow_private)
+        trust = httpx.create_ssl_context(trust_env=False)  # a megabyte of certificates, so once for all
+        guard = GuardedClient(allow_private=loaded.config.guard.allow_private, ssl_context=trust)
         stack.push_async_callback(guard.aclose)
         atproto, mastodon = _oauth(loaded, guard, clock)
         networks = _networks(loaded, database, keys, guard, atproto, mastodon, clock)
@@ -117,7 +118,7 @@ async def open_app(
         settings = loaded.settings({name: network.handle for name, network in networks.items()})
         events = Events(database, World(keys, settings, Registry()), Catalogue(), networks, clock)
         consents = Consents(events, atproto, mastodon)
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=_LOOKUP_SECONDS))
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=_LOOKUP_SECONDS, verify=trust))
         lookup = PostLookup(http, loaded.config.x.syndication_url, loaded.config.x.oembed_url)
         outbox = Outbox(
             events,

@@ -1,6 +1,7 @@
-"""Hear, remember, handle: one transaction a message, in which everything it leads to is promised."""
+"""Hear, remember, handle: one transaction for some messages, in which everything they lead to is promised."""
 
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -11,19 +12,27 @@ import structlog
 from bot.events import Events
 from bot.networks import Incoming, Network
 from bot.networks.text import clean
-from handlers.etiquette import cap_reached, hush
+from handlers import etiquette
+from handlers.context import Speech
+from handlers.etiquette import Answered, hush
 from handlers.routing import Router
 from handlers.texts import N_
 from storage import accounts, messages
+from storage.accounts import Met
 from storage.database import is_trouble, patiently
 from storage.keys import LostSecretError, new_code
-from storage.messages import Failed
-from storage.records import Account, MessageState
+from storage.messages import Failed, Heard
+from storage.records import MessageState
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _log = structlog.get_logger()
+
+# So many messages are decided in one transaction at most, and no more than fit into so many seconds: until it is through
+# nobody else writes.
+_AT_ONCE: Final = 50
+_SECONDS: Final = 0.01
 
 FAILURE: Final = N_(
     "Something went wrong on my side, and I could not do what you asked. Your message is not lost: the operator can "
@@ -39,6 +48,7 @@ class Inbox:
         self._router = router
         self._network = network
         self._cursor: str | None = None
+        self._at_once = _AT_ONCE
 
     def begin(self) -> None:
         """Go on from where the database says: another process may have listened meanwhile."""
@@ -54,16 +64,32 @@ class Inbox:
             async with self._events.database.reading() as connection:
                 self._cursor = await messages.read_cursor(connection, self._network.name)
         batch = await self._network.hear(self._cursor)
-        new = 0
-        for incoming in batch.messages:
-            new += await self._decide(incoming, partial(self.handle, incoming))
+        new, left = 0, list(batch.messages)
+        while left:
+            some, left = left[: self._at_once], left[self._at_once :]
+            begun = time.thread_time()
+            new += await self._decide(some)
+            # As many as were decided lately with so much computing; the clock would make a busy machine's work smaller,
+            # and with that more.
+            pace = len(some) / (time.thread_time() - begun)
+            self._at_once = min(_AT_ONCE, max(1, int(pace * _SECONDS)))
         if batch.cursor != self._cursor:
             async with self._events.database.transaction() as connection:
                 await messages.move_cursor(connection, self._network.name, batch.cursor)
             self._cursor = batch.cursor
         return new
 
-    async def _decide(self, incoming: Incoming, handle: Callable[[], Awaitable[bool]]) -> bool:
+    async def _decide(self, heard: Sequence[Incoming]) -> int:
+        """Decide messages together or, if anything gets in the way of one of them, each by itself."""
+        if len(heard) > 1:
+            try:
+                return await self.handle(heard)
+            except Exception as error:
+                if is_trouble(error):
+                    raise
+        return sum([await self._decide_one(each, partial(self.handle, [each])) for each in heard])
+
+    async def _decide_one(self, incoming: Incoming, handle: Callable[[], Awaitable[int]]) -> int:
         try:
             return await patiently(handle)
         except Exception as error:
@@ -72,34 +98,45 @@ class Inbox:
             reference = new_code("RF")
             _log.exception("handler crashed", reference=reference, network=incoming.network, error=type(error).__name__)
             await self._keep(incoming, reference)
-            return True
+            return 1
 
-    async def handle(self, incoming: Incoming) -> bool:
-        """Decide one message in one transaction; False when it was known already."""
+    async def handle(self, heard: Sequence[Incoming]) -> int:
+        """Decide messages in one transaction, in order; return how many were not known already."""
         async with self._events.database.transaction() as connection:
-            new = await self._handle(connection, incoming)
+            new = await self._handle(connection, heard)
         self._events.on_promise()
         return new
 
-    async def _handle(self, connection: "AsyncConnection", incoming: Incoming) -> bool:
-        message_id, keys = _message_id(incoming), self._events.world.keys
-        if not await self._remember(connection, incoming):
-            return False
-        if incoming.by_bot:
-            await messages.bury(connection, keys, message_id)
-            return True
-        account = await self._meet(connection, incoming)
+    async def _handle(self, connection: "AsyncConnection", heard: Sequence[Incoming]) -> int:
+        people = [each for each in heard if not each.by_bot]
+        to, within = {each.actor for each in people}, {each.thread_key for each in people if each.public}
+        answered = await etiquette.answered(connection, self._events.clock(), to, within)
+        new = await self._remember(connection, heard)
+        await self._meet(connection, [each for each in new.values() if not each.by_bot])
+        speeches: list[Speech] = []
+        for message_id, each in new.items():
+            said = None if each.by_bot else await self._answer(connection, message_id, each, answered)
+            if said is None:
+                await messages.bury(connection, self._events.world.keys, message_id)
+            else:
+                speeches += said
+        await self._events.promise_speeches(connection, speeches, prompt=True)
+        return len(new)
+
+    async def _answer(
+        self, connection: "AsyncConnection", message_id: str, incoming: Incoming, answered: Answered
+    ) -> list[Speech] | None:
+        """Decide one message; return what is to be said, or None when it is too much to be looked at."""
         heard = replace(incoming, text=clean(incoming.text))
-        context = await self._events.context(connection, message_id, account.id, heard)
-        cap = await cap_reached(context, incoming.thread_key, public=incoming.public)
+        context = await self._events.context(connection, message_id, incoming.actor, heard)
+        cap = answered.cap_reached(context.settings, incoming.actor, incoming.thread_key, public=incoming.public)
         if cap is not None and not self._router.heeds_always(context):
-            await messages.bury(connection, keys, message_id)
-            return True
+            return None
+        answered.count(incoming.actor, incoming.thread_key)
         await self._router.route(context)
         if cap is not None:
             hush(context, cap)
-        await self._events.promise_speeches(connection, context.speeches, prompt=True)
-        return True
+        return context.speeches
 
     async def retry(self, failed: Failed) -> bool:
         """Decide a message anew whose handler crashed; False when it is no longer kept, or its key is gone."""
@@ -110,46 +147,46 @@ class Inbox:
         except LostSecretError:
             return False
 
-        async def anew() -> bool:
+        async def anew() -> int:
             async with self._events.database.transaction() as connection:
                 known = await messages.forget_failed(connection, failed.id)
-                return known and await self._handle(connection, incoming)
+                return known and await self._handle(connection, [incoming])
 
-        decided = await self._decide(incoming, anew)
+        decided = await self._decide_one(incoming, anew)
         self._events.on_promise()
-        return decided
+        return bool(decided)
 
     async def _keep(self, incoming: Incoming, reference: str) -> None:
         text = incoming.text.encode("utf-8", "replace").decode()  # JSON may smuggle in halves of characters
         kept = asdict(replace(incoming, text=text))
         secret = self._events.world.keys.encrypt(msgspec.json.encode(kept).decode())
         async with self._events.database.transaction() as connection:
-            await self._remember(connection, incoming)
+            await self._remember(connection, [incoming])
             message_id = _message_id(incoming)
             await messages.mark(connection, message_id, MessageState.FAILED, reference=reference, secret=secret)
-            account = await self._meet(connection, incoming)
-            context = await self._events.context(connection, f"{message_id}:{reference}", account.id, incoming)
+            await self._meet(connection, [incoming])
+            context = await self._events.context(connection, f"{message_id}:{reference}", incoming.actor, incoming)
             context.say(context.text(FAILURE, reference=reference))
             await self._events.promise_speeches(connection, context.speeches, prompt=True)
         self._events.on_promise()
 
-    async def _remember(self, connection: "AsyncConnection", incoming: Incoming) -> bool:
-        return await messages.remember(
-            connection,
-            self._events.world.keys,
-            _message_id(incoming),
-            incoming.network,
-            incoming.actor,
-            incoming.thread_key,
-            self._events.clock(),
-        )
+    async def _remember(self, connection: "AsyncConnection", heard: Sequence[Incoming]) -> dict[str, Incoming]:
+        """Return those that are new, by their ids."""
+        by_id = {_message_id(each): each for each in heard}
+        rows = [Heard(name, each.network, each.actor, each.thread_key) for name, each in by_id.items()]
+        new = await messages.remember(connection, self._events.world.keys, rows, self._events.clock())
+        return {name: each for name, each in by_id.items() if name in new}
 
-    async def _meet(self, connection: "AsyncConnection", incoming: Incoming) -> Account:
+    async def _meet(self, connection: "AsyncConnection", heard: Sequence[Incoming]) -> None:
+        if not heard:
+            return
         now = self._events.clock()
-        account, _ = await accounts.meet(connection, incoming.network, incoming.actor, incoming.handle, now)
-        await accounts.hold(connection, account.id)
-        await accounts.heard_from(connection, account, now, None if incoming.public else incoming.thread)
-        return account
+        await accounts.meet_all(connection, [Met(each.network, each.actor, each.handle) for each in heard], now)
+        await accounts.hold(connection, *{each.actor for each in heard})
+        threads: dict[str, str | None] = {}
+        for each in heard:
+            threads[each.actor] = threads.get(each.actor) if each.public else each.thread
+        await accounts.heard_from(connection, threads, now)
 
 
 def _message_id(incoming: Incoming) -> str:

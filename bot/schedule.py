@@ -39,7 +39,7 @@ class Ticks:
 
     async def retention(self) -> None:
         """Let go of what is old."""
-        async with self._events.database.transaction() as connection:
+        async with self._events.database.transaction(long=True) as connection:
             await privacy.retention(
                 connection,
                 self._events.clock(),

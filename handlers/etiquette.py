@@ -1,11 +1,16 @@
 """Know when to keep silent: beyond the caps of a thread and of a day."""
 
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from handlers.context import Context
+from handlers.context import Context, Settings
 from storage import messages
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 _DAY: Final = 86_400_000
 
@@ -17,21 +22,39 @@ class Cap(Enum):
     DAY = "day"
 
 
-async def cap_reached(context: Context, thread_key: str, *, public: bool) -> Cap | None:
-    """Tell whether this message is beyond what is answered in one public thread, or to one account in a day.
+class Answered:
+    """How many messages were answered within a day: to each account, and in each thread."""
 
-    The message itself is counted already. A DM is no thread others would have to scroll through.
-    """
-    since = context.now - _DAY
-    connection, settings = context.connection, context.settings
-    today = await messages.handled_since(connection, since, account_id=context.account.id, thread_key=None)
-    if today > settings.replies_per_day:
-        return Cap.DAY
-    if public:
-        in_thread = await messages.handled_since(connection, since, account_id=None, thread_key=thread_key)
-        if in_thread > settings.replies_per_thread:
+    def __init__(self, to: Mapping[str, int], within: Mapping[str, int]) -> None:
+        self._to: Final = Counter(to)
+        self._within: Final = Counter(within)
+
+    def count(self, account_id: str, thread_key: str) -> None:
+        """Count one more."""
+        self._to[account_id] += 1
+        self._within[thread_key] += 1
+
+    def cap_reached(self, settings: Settings, account_id: str, thread_key: str, *, public: bool) -> Cap | None:
+        """Tell whether no more is answered to one account in a day, or in one public thread.
+
+        A DM is no thread others would have to scroll through.
+        """
+        if self._to[account_id] >= settings.replies_per_day:
+            return Cap.DAY
+        if public and self._within[thread_key] >= settings.replies_per_thread:
             return Cap.THREAD
-    return None
+        return None
+
+
+async def answered(
+    connection: "AsyncConnection", now: int, account_ids: Collection[str], thread_keys: Collection[str]
+) -> Answered:
+    """Look up what was answered to these accounts, and in these threads."""
+    since = now - _DAY
+    return Answered(
+        await messages.answered_to(connection, account_ids, since),
+        await messages.answered_in(connection, thread_keys, since),
+    )
 
 
 def hush(context: Context, cap: Cap) -> None:

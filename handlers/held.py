@@ -133,7 +133,5 @@ async def _decided(ctx: Context) -> list[str]:
 
 
 async def _messages(ctx: Context, mine: list[Account]) -> list[str]:
-    came = 0
-    for each in mine:
-        came += await messages.handled_since(ctx.connection, 0, account_id=each.id, thread_key=None)
+    came = sum((await messages.answered_to(ctx.connection, [each.id for each in mine], since=0)).values())
     return [ctx.plural("{n} message of yours", "{n} messages of yours", came), ctx.text(_MESSAGES_KEPT)]

@@ -7,7 +7,7 @@ from typing import Final
 from handlers.context import Context
 from handlers.farewell import farewell
 from handlers.names import quoted, unaddressed
-from handlers.progress import CLAIM, next_step
+from handlers.progress import CLAIM, step_after
 from handlers.routing import Command, command
 from handlers.texts import N_
 from handlers.words import Rest
@@ -38,15 +38,12 @@ async def start(ctx: Context, *_words: str) -> str | None:
         return ctx.text(_SHORT)
     if ctx.person.stopped:
         return ctx.text(N_("Hello again! You had told me to stop, so I keep silent. resume lets me speak again."))
-    if not await _is_known(ctx):
+    held = await claims.of_person(ctx.connection, ctx.person.id)
+    done = await overview.of_person(ctx.connection, ctx.person.id)
+    if not held and not done.lists:
         return _introduction(ctx)
-    return ctx.text(N_("Hello again!")) + "\n" + await next_step(ctx) + "\n" + ctx.text(N_("status tells you more."))
-
-
-async def _is_known(ctx: Context) -> bool:
-    if await claims.of_person(ctx.connection, ctx.person.id):
-        return True
-    return bool((await overview.of_person(ctx.connection, ctx.person.id)).lists)
+    step = step_after(ctx, held, done)
+    return ctx.text(N_("Hello again!")) + "\n" + step + "\n" + ctx.text(N_("status tells you more."))
 
 
 def _introduction(ctx: Context) -> str:

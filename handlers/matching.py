@@ -80,7 +80,7 @@ async def contacts_of(connection: "AsyncConnection", world: World, person: Perso
         if match.person_id != person.id and match.evidence > Evidence.DECLARED:
             matched.setdefault(match.person_id, []).append(match)
     shown = await _shown(connection, world.keys, person, list(matched))
-    choices = await decisions.of_person(connection, person.id)
+    choices = await decisions.of_person(connection, person.id) if shown else {}
     followed: dict[int, list[Followed]] = {}
     for each in await follows.of_person(connection, person.id) if shown else ():
         followed.setdefault(each.contact_id, []).append(each)

@@ -5,7 +5,8 @@ from typing import Final
 from handlers.context import Context
 from handlers.texts import N_
 from storage import claims, overview
-from storage.records import ClaimState, Evidence
+from storage.overview import Overview
+from storage.records import Claim, ClaimState, Evidence
 
 CLAIM: Final = N_("Next step: tell me who you were on X, with claim followed by your old handle.")
 IMPORT: Final = N_("Next step: hand over the list of people you followed, with import.")
@@ -16,9 +17,13 @@ READY: Final = N_("All is set up: contacts shows who is here, follow all follows
 async def next_step(ctx: Context) -> str:
     """Say the one step that comes next."""
     held = await claims.of_person(ctx.connection, ctx.person.id)
+    return step_after(ctx, held, await overview.of_person(ctx.connection, ctx.person.id))
+
+
+def step_after(ctx: Context, held: list[Claim], done: Overview) -> str:
+    """Say the one step that comes after what a person has done."""
     if not any(each.state is ClaimState.HELD and each.evidence > Evidence.DECLARED for each in held):
         return ctx.text(CLAIM)
-    done = await overview.of_person(ctx.connection, ctx.person.id)
     if not done.lists:
         return ctx.text(IMPORT)
     return ctx.text(READY if done.granted else CONNECT)

@@ -10,7 +10,7 @@ from handlers.contests import describe
 from handlers.context import Context
 from handlers.names import name_of, quoted
 from handlers.notices import CADENCE, DISCOVERABLE, look_anew
-from handlers.progress import next_step
+from handlers.progress import next_step, step_after
 from handlers.routing import command
 from handlers.texts import N_
 from handlers.words import Tag
@@ -49,7 +49,7 @@ async def status(ctx: Context) -> str | None:
         lines += [ctx.text(N_("Who you were on X:")), *(f"• {describe(ctx, each)}" for each in held)]
     lines += _lists(ctx, done)
     lines += _follows(ctx, done)
-    if (coming := await follows.progress(ctx)) is not None:
+    if done.coming and (coming := await follows.progress(ctx)) is not None:
         lines.append(coming)
     lines.append(ctx.text(CADENCE[ctx.person.cadence]))
     lines.append(ctx.text(AUTO[ctx.person.auto]))
@@ -57,7 +57,7 @@ async def status(ctx: Context) -> str | None:
     if ctx.person.stopped:
         lines.append(ctx.text(N_("You told me to stop, so I keep silent until you send resume.")))
     else:
-        lines.append(await next_step(ctx))
+        lines.append(step_after(ctx, held, done))
     return "\n".join(lines)
 
 
@@ -76,10 +76,9 @@ def _lists(ctx: Context, done: Overview) -> list[str]:
 
 def _follows(ctx: Context, done: Overview) -> list[str]:
     made = done.follows.get(DeliveryState.DONE, 0)
-    coming = done.follows.get(DeliveryState.PROMISED, 0) + done.follows.get(DeliveryState.LEASED, 0)
     refused = done.follows.get(DeliveryState.REFUSED, 0)
     lines = []
-    if made or coming:
+    if made or done.coming:
         lines.append(ctx.plural("{n} follow made for you so far.", "{n} follows made for you so far.", made))
     if refused:
         lines.append(ctx.plural("{n} follow was refused.", "{n} follows were refused.", refused))

@@ -1,6 +1,7 @@
 """Remember accounts, and the persons they belong to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -31,7 +32,9 @@ _ACCOUNT_AND_PERSON: Final = (
     .join(person, person.c.id == account.c.person_id)
     .where(account.c.id == sa.bindparam("actor"))
 )
-_OWNER: Final = sa.select(account.c.person_id).where(account.c.id == sa.bindparam("actor"))
+_THESE: Final = account.c.id.in_(sa.bindparam("actors", expanding=True))
+_HANDLES: Final = sa.select(account.c.id, account.c.handle).where(_THESE)
+_OWNERS: Final = sa.select(account.c.person_id).where(_THESE).distinct()
 _PERSONS: Final = sa.select(person).where(person.c.id.in_(sa.bindparam("ids", expanding=True)))
 _HOLD_PERSONS: Final = (
     sa.select(person.c.id)
@@ -40,9 +43,15 @@ _HOLD_PERSONS: Final = (
     .with_for_update(key_share=True)
 )
 # What is changed is named by the parameters.
-_CHANGE_ACCOUNT: Final = sa.update(account).where(account.c.id == sa.bindparam("actor"))
+_NAMED: Final = sa.update(account).where(account.c.id == sa.bindparam("actor"))
 _CHANGE_PERSON: Final = sa.update(person).where(person.c.id == sa.bindparam("person"))
-_CHANGE_OWNER: Final = sa.update(person).where(person.c.id == _OWNER.scalar_subquery())
+_HEARD_FROM: Final = (
+    sa.update(person).where(person.c.id.in_(_OWNERS)).values(last_heard_at=sa.bindparam("now"), unanswered=0)
+)
+_CHANGE_HANDLE: Final = _NAMED.values(handle=sa.bindparam("now_handle"))
+_CHANGE_THREAD: Final = _NAMED.where(account.c.thread.is_distinct_from(sa.bindparam("now_thread"))).values(
+    thread=sa.bindparam("now_thread")
+)
 _COUNT_UNANSWERED: Final = _CHANGE_PERSON.values(unanswered=person.c.unanswered + 1)
 _NEW_PERSON: Final = sa.insert(person).returning(person.c.id)
 
@@ -50,32 +59,58 @@ _NEW_PERSON: Final = sa.insert(person).returning(person.c.id)
 @prepared
 def _new_account(connection: AsyncConnection) -> Any:
     # Two processes may meet somebody at once: the first one's person stays.
-    return insert(connection, account).on_conflict_do_nothing(index_elements=["id"])
+    return insert(connection, account).on_conflict_do_nothing(index_elements=["id"]).returning(account.c.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """An account as it was met now; without a handle it keeps the former one."""
+
+    network: NetworkName
+    actor: str
+    handle: str
 
 
 async def meet(
     connection: AsyncConnection, network: NetworkName, actor: str, handle: str, now: int
 ) -> tuple[Account, Person]:
     """Return an account and its person, made on the first meeting; a changed handle is taken over."""
-    known = await with_person(connection, actor)
-    if known is None:
-        person_id = await connection.scalar(_NEW_PERSON, {**_PERSON, "created_at": now, "last_heard_at": now})
-        if not await _add(connection, network, actor, handle, person_id, now):
-            await connection.execute(sa.delete(person).where(person.c.id == person_id))
-    elif known[0].handle != handle and handle:
-        await connection.execute(_CHANGE_ACCOUNT, {"actor": actor, "handle": handle})
-    else:
-        return known
+    await meet_all(connection, [Met(network, actor, handle)], now)
     known = await with_person(connection, actor)
     assert known is not None  # noqa: S101  # it was just written
     return known
+
+
+async def meet_all(connection: AsyncConnection, met: Iterable[Met], now: int) -> None:
+    """Make the accounts and persons of those who were never met before, and take changed handles over."""
+    last = {each.actor: each for each in met}
+    handles = {row.id: row.handle for row in await connection.execute(_HANDLES, {"actors": list(last)})}
+    if new := [each for each in last.values() if each.actor not in handles]:
+        await _make(connection, new, now)
+    if changed := [
+        {"actor": each.actor, "now_handle": each.handle}
+        for each in last.values()
+        if each.handle and handles.get(each.actor, each.handle) != each.handle
+    ]:
+        await connection.execute(_CHANGE_HANDLE, changed)
+
+
+async def _make(connection: AsyncConnection, new: Sequence[Met], now: int) -> None:
+    made = {**_PERSON, "created_at": now, "last_heard_at": now}
+    ids = await connection.scalars(_NEW_PERSON, [made] * len(new))
+    rows = [
+        _row(each.network, each.actor, each.handle, person_id, now) for each, person_id in zip(new, ids, strict=True)
+    ]
+    added = set(await connection.scalars(_new_account(connection), rows))
+    if spare := [row["person_id"] for row in rows if row["id"] not in added]:
+        await connection.execute(sa.delete(person).where(person.c.id.in_(spare)))
 
 
 async def attach(
     connection: AsyncConnection, network: NetworkName, actor: str, handle: str, person_id: int, now: int
 ) -> Account:
     """Return an account: made now as the person's own or, if it was known already, as whoever's it is."""
-    await _add(connection, network, actor, handle or actor, person_id, now)
+    await connection.execute(_new_account(connection), _row(network, actor, handle or actor, person_id, now))
     known, _ = await meet(connection, network, actor, handle, now)
     return known
 
@@ -115,17 +150,17 @@ async def get_person(connection: AsyncConnection, person_id: int) -> Person:
     return found[person_id]
 
 
-async def hold(connection: AsyncConnection, account_id: str) -> None:
-    """Let nobody else decide about an account's person until this transaction ends; its rows can still be read.
+async def hold(connection: AsyncConnection, *account_ids: str) -> None:
+    """Let nobody else decide about these accounts' persons until this transaction ends; they can still be read.
 
     Whoever needs more than one lock takes this one first. On SQLite every transaction that writes is alone anyway.
     """
     if connection.dialect.name == "sqlite":
         return
     while True:
-        owner = await connection.scalar(_OWNER, {"actor": account_id})
-        # While we waited the person may have become one with another one: then that one is held.
-        if owner is None or await hold_persons(connection, [owner]):
+        owners = (await connection.scalars(_OWNERS, {"actors": account_ids})).all()
+        # While we waited a person may have become one with another one: then that one is held.
+        if await hold_persons(connection, owners) == len(owners):
             return
 
 
@@ -172,11 +207,11 @@ async def change(connection: AsyncConnection, person_id: int, **values: Any) -> 
     await connection.execute(_CHANGE_PERSON, {"person": person_id, **values})
 
 
-async def heard_from(connection: AsyncConnection, heard: Account, now: int, thread: str | None) -> None:
-    """Note that somebody wrote: they are not silent, and this (None: still the former one) is their conversation."""
-    await connection.execute(_CHANGE_OWNER, {"actor": heard.id, "last_heard_at": now, "unanswered": 0})
-    if thread is not None and thread != heard.thread:
-        await connection.execute(_CHANGE_ACCOUNT, {"actor": heard.id, "thread": thread})
+async def heard_from(connection: AsyncConnection, threads: Mapping[str, str | None], now: int) -> None:
+    """Note that accounts wrote: they are not silent, and this (None: still the former one) is their conversation."""
+    await connection.execute(_HEARD_FROM, {"actors": list(threads), "now": now})
+    if changed := [{"actor": each, "now_thread": thread} for each, thread in threads.items() if thread is not None]:
+        await connection.execute(_CHANGE_THREAD, changed)
 
 
 async def count_unanswered(connection: AsyncConnection, person_id: int) -> None:
@@ -184,12 +219,8 @@ async def count_unanswered(connection: AsyncConnection, person_id: int) -> None:
     await connection.execute(_COUNT_UNANSWERED, {"person": person_id})
 
 
-async def _add(
-    connection: AsyncConnection, network: NetworkName, actor: str, handle: str, person_id: int | None, now: int
-) -> bool:
-    """Write an account down; tell whether it was new."""
-    row = {"id": actor, "network": network.value, "handle": handle, "person_id": person_id, "created_at": now}
-    return (await connection.execute(_new_account(connection), row)).rowcount == 1
+def _row(network: NetworkName, actor: str, handle: str, person_id: int, now: int) -> dict[str, Any]:
+    return {"id": actor, "network": network.value, "handle": handle, "person_id": person_id, "created_at": now}
 
 
 def _account(row: Mapping[str, Any]) -> Account:

@@ -27,6 +27,10 @@ _COLUMNS: Final = [column for column in claim.c if column.name not in ("x_key", 
 
 _LABELLED: Final = sa.not_(claim.c.x_handle.startswith(_TOMBSTONE))
 _GET: Final = sa.select(*_COLUMNS).where(claim.c.id == sa.bindparam("claim"))
+_NAMED: Final = sa.select(*_COLUMNS).where(
+    claim.c.person_id == sa.bindparam("person"), claim.c.x_handle == sa.bindparam("handle")
+)
+_NEW: Final = sa.insert(claim).returning(*_COLUMNS)
 _OF_PERSONS: Final = (
     sa.select(*_COLUMNS)
     .where(
@@ -92,22 +96,19 @@ async def declare(connection: AsyncConnection, keys: Keys, person_id: int, x_han
     """Take a person's word: a claim that is known stays as it is, one that was withdrawn begins anew."""
     x_handle = x_handle.lower()
     version = await next_number(connection, "claim")
-    known = await _one(connection, claim.c.person_id == person_id, claim.c.x_handle == x_handle)
-    if known is None:
-        claim_id = await connection.scalar(
-            sa.insert(claim)
-            .values(
-                person_id=person_id,
-                x_handle=x_handle,
-                handle_key=keys.of_handle(x_handle),
-                evidence=Evidence.DECLARED.value,
-                state=ClaimState.PENDING.value,
-                version=version,
-                created_at=now,
-            )
-            .returning(claim.c.id)
-        )
-        return await _known(connection, int(claim_id))
+    row = (await connection.execute(_NAMED, {"person": person_id, "handle": x_handle})).one_or_none()
+    if row is None:
+        new = {
+            "person_id": person_id,
+            "x_handle": x_handle,
+            "handle_key": keys.of_handle(x_handle),
+            "evidence": Evidence.DECLARED.value,
+            "state": ClaimState.PENDING.value,
+            "version": version,
+            "created_at": now,
+        }
+        return _claim((await connection.execute(_NEW, new)).one()._asdict())
+    known = _claim(row._asdict())
     if known.state is ClaimState.WITHDRAWN:
         return await _write(
             connection, known, state=ClaimState.PENDING, evidence=Evidence.DECLARED, x_id=None, x_key=None, held_at=None
@@ -361,11 +362,6 @@ async def _known(connection: AsyncConnection, claim_id: int) -> Claim:
     if found is None:
         raise LookupError(f"There is no claim {claim_id}.")
     return found
-
-
-async def _one(connection: AsyncConnection, *where: sa.ColumnElement[bool]) -> Claim | None:
-    row = (await connection.execute(sa.select(*_COLUMNS).where(*where))).one_or_none()
-    return None if row is None else _claim(row._asdict())
 
 
 async def _select(connection: AsyncConnection, *where: sa.ColumnElement[bool], labelled: bool = True) -> list[Claim]:

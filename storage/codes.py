@@ -49,6 +49,15 @@ class Code:
         return self.used_at is None and now < self.expires_at
 
 
+_END: Final = sa.delete(code).where(
+    code.c.person_id == sa.bindparam("person"),
+    code.c.purpose == sa.bindparam("of_purpose"),
+    code.c.claim_id.is_not_distinct_from(sa.bindparam("claim")),
+    code.c.used_at.is_(None),
+)
+_ISSUE: Final = sa.insert(code)
+
+
 async def issue(
     connection: AsyncConnection,
     keys: Keys,
@@ -67,25 +76,17 @@ async def issue(
     still opens its page, because people scroll back to it.
     """
     if purpose in _COPIED:
-        await connection.execute(
-            sa.delete(code).where(
-                code.c.person_id == person_id,
-                code.c.purpose == purpose.value,
-                code.c.claim_id.is_not_distinct_from(claim_id),
-                code.c.used_at.is_(None),
-            )
-        )
-    await connection.execute(
-        sa.insert(code).values(
-            digest=keys.digest(secret),
-            purpose=purpose.value,
-            person_id=person_id,
-            account_id=account_id,
-            claim_id=claim_id,
-            created_at=now,
-            expires_at=now + lifetime,
-        )
-    )
+        await connection.execute(_END, {"person": person_id, "of_purpose": purpose.value, "claim": claim_id})
+    issued = {
+        "digest": keys.digest(secret),
+        "purpose": purpose.value,
+        "person_id": person_id,
+        "account_id": account_id,
+        "claim_id": claim_id,
+        "created_at": now,
+        "expires_at": now + lifetime,
+    }
+    await connection.execute(_ISSUE, issued)
 
 
 async def find(connection: AsyncConnection, keys: Keys, secret: str, purpose: Purpose) -> Code | None:

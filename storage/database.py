@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -42,6 +43,9 @@ _PREDECESSOR_SECONDS: Final = 5
 # So that two processes do not prepare the same empty database at once: any number that nobody else locks.
 _UPGRADE_LOCK: Final = 7_363_565_446
 _LOCK_NOT_AVAILABLE: Final = "55P03"  # PostgreSQL's appendix on error codes
+
+# Where Alembic writes down which revision a database is of.
+_VERSION: Final = sa.table("alembic_version", sa.column("version_num", sa.String()))
 
 Result = TypeVar("Result")
 
@@ -87,11 +91,14 @@ class Database:
         return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """Commit what is written inside, or, on any exception, nothing of it."""
+    async def transaction(self, *, long: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Commit what is written inside, or, on any exception, nothing of it.
+
+        A `long` one has statements that take their time; they must not hold up what else this process does.
+        """
         undo: list[Callable[[], None]] = []
         try:
-            async with self._writer.begin() as connection:
+            async with self._writer.begin() as connection, _aside(connection, long=long):
                 _WHEN_UNDONE[connection] = undo
                 yield connection
         except BaseException:
@@ -213,11 +220,12 @@ class Database:
 
 
 def revisions() -> list[str]:
-    """List the schema's revisions this code knows, oldest first."""
-    from alembic.script import ScriptDirectory
+    """List the schema's revisions this code knows, oldest first.
 
-    script = ScriptDirectory.from_config(_alembic_config())
-    return [revision.revision for revision in reversed(list(script.walk_revisions()))]
+    The files are named by them; Alembic, which takes eight megabytes, is only needed to go from one to the next.
+    """
+    names = (each.name for each in (files("storage") / "migrations" / "versions").iterdir())
+    return sorted(name.partition("_")[0] for name in names if name[0].isdigit() and name.endswith(".py"))
 
 
 def _alembic_config() -> Any:
@@ -230,9 +238,9 @@ def _alembic_config() -> Any:
 
 
 def _revision(connection: sa.Connection) -> str | None:
-    from alembic.migration import MigrationContext
-
-    return MigrationContext.configure(connection).get_current_revision()
+    if not sa.inspect(connection).has_table(_VERSION.name):
+        return None
+    return connection.scalar(sa.select(_VERSION.c.version_num))
 
 
 def _engine(url: URL, *, readers: bool) -> AsyncEngine:
@@ -254,7 +262,7 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
         pool_size=_READERS if readers else 1,
         max_overflow=0,
         pool_timeout=_BUSY_TIMEOUT_MS / 1000,
-        connect_args={"async_creator_fn": one_hop.connect},
+        connect_args={"async_creator_fn": partial(one_hop.connect, direct=not readers)},
         hide_parameters=True,  # what people said must not get into the log with an error
     )
 
@@ -271,6 +279,20 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN" if readers else "BEGIN IMMEDIATE")
 
     return engine
+
+
+@asynccontextmanager
+async def _aside(connection: AsyncConnection, *, long: bool) -> AsyncIterator[None]:
+    """Have statements that take their time executed by SQLite's thread; PostgreSQL executes them elsewhere anyway."""
+    driver = (await connection.get_raw_connection()).driver_connection if long else None
+    if not isinstance(driver, one_hop.OneHopConnection):
+        yield
+        return
+    driver.direct = False
+    try:
+        yield
+    finally:
+        driver.direct = True
 
 
 def is_conflict(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,6 +12,9 @@ from storage.records import Choice
 from storage.tables import decision, listing
 
 _ROWS_A_STATEMENT = 500
+_OF_PERSON: Final = sa.select(decision.c.contact_id, decision.c.choice).where(
+    decision.c.person_id == sa.bindparam("person")
+)
 
 
 async def decide(
@@ -45,9 +49,7 @@ async def withdraw(connection: AsyncConnection, person_id: int, contact_ids: Ite
 
 async def of_person(connection: AsyncConnection, person_id: int) -> dict[int, Choice]:
     """Return all that a person decided, by contact."""
-    rows = await connection.execute(
-        sa.select(decision.c.contact_id, decision.c.choice).where(decision.c.person_id == person_id)
-    )
+    rows = await connection.execute(_OF_PERSON, {"person": person_id})
     return {row.contact_id: Choice(row.choice) for row in rows}
 
 

@@ -183,10 +183,12 @@ async def promise(connection: AsyncConnection, promises: Sequence[Promise], now:
         if row["key"] in new:
             rank, due_at = lanes.get(row["lane"], (row["rank"], row["due_at"]))
             lanes[row["lane"]] = (min(rank, row["rank"]), min(due_at, row["due_at"]))
-    for name, (rank, due_at) in lanes.items():
-        row = {"name": name, "rank": rank, "next_at": due_at, "failures": 0}
-        await connection.execute(_wake(connection), row)
     if lanes:
+        woken = [
+            {"name": name, "rank": rank, "next_at": due_at, "failures": 0}
+            for name, (rank, due_at) in sorted(lanes.items())  # in one order: two who wake the same must not deadlock
+        ]
+        await connection.execute(_wake(connection), woken)
         await bell.ring(connection)
     return len(new)
 

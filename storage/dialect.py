@@ -1,13 +1,12 @@
 """The few words in which SQLite and PostgreSQL differ."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-Insert = postgresql.Insert | sqlite.Insert
 Statement = TypeVar("Statement")
 
 
@@ -26,7 +25,8 @@ def prepared(make: Callable[[AsyncConnection], Statement]) -> Callable[[AsyncCon
 
 def insert(connection: AsyncConnection, table: sa.Table) -> Any:
     """Begin an INSERT that knows ON CONFLICT (the two dialects' classes share that much, but no base class)."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    # Only the module of the kind in use is loaded: it is there already.
+    return import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
 
 
 def least(connection: AsyncConnection, *values: Any) -> Any:

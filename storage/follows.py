@@ -182,21 +182,24 @@ async def was_automatic(connection: AsyncConnection, batch_id: int) -> bool:
     return key is not None and is_automatic(key)
 
 
+_PENDING: Final = (
+    sa.select(delivery.c.account_id, delivery.c.network, sa.func.count())
+    .where(
+        delivery.c.person_id == sa.bindparam("person"),
+        delivery.c.kind.in_(sa.bindparam("kinds", expanding=True)),
+        delivery.c.state.in_([state.value for state in UNDONE]),
+    )
+    .group_by(delivery.c.account_id, delivery.c.network)
+)
+
+
 async def pending(
     connection: AsyncConnection,
     person_id: int,
     kinds: Sequence[DeliveryKind] = (DeliveryKind.FOLLOW, DeliveryKind.UNFOLLOW),
 ) -> dict[tuple[str, NetworkName | None], int]:
     """Count what is still to be followed or unfollowed on a person's behalf, by acting account."""
-    rows = await connection.execute(
-        sa.select(delivery.c.account_id, delivery.c.network, sa.func.count())
-        .where(
-            delivery.c.person_id == person_id,
-            delivery.c.kind.in_([kind.value for kind in kinds]),
-            delivery.c.state.in_([state.value for state in UNDONE]),
-        )
-        .group_by(delivery.c.account_id, delivery.c.network)
-    )
+    rows = await connection.execute(_PENDING, {"person": person_id, "kinds": [kind.value for kind in kinds]})
     return {(row[0], NetworkName(row[1]) if row[1] else None): int(row[2]) for row in rows}
 
 

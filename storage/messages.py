@@ -1,6 +1,6 @@
 """Remember which messages were heard, so that each is answered once."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +11,16 @@ from storage.dialect import insert, prepared
 from storage.keys import Keys
 from storage.records import MessageState, NetworkName
 from storage.tables import cursor, message
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message, as far as it is remembered."""
+
+    id: str
+    network: NetworkName
+    account_id: str
+    thread_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +35,23 @@ class Failed:
     secret: bytes | None
 
 
-_ANSWERED: Final = (
-    sa.select(sa.func.count())
-    .select_from(message)
-    .where(message.c.at >= sa.bindparam("since"), message.c.state != MessageState.IGNORED.value)
-)
-_ANSWERED_TO: Final = _ANSWERED.where(message.c.account_id == sa.bindparam("which"))
-_ANSWERED_IN: Final = _ANSWERED.where(message.c.thread_key == sa.bindparam("which"))
+_ANSWERED: Final = sa.and_(message.c.at >= sa.bindparam("since"), message.c.state != MessageState.IGNORED.value)
+
+
+def _answered_by(column: sa.Column[str]) -> sa.Select[str, int]:
+    among = column.in_(sa.bindparam("among", expanding=True))
+    return sa.select(column, sa.func.count()).where(_ANSWERED, among).group_by(column)
+
+
+_ANSWERED_TO: Final = _answered_by(message.c.account_id)
+_ANSWERED_IN: Final = _answered_by(message.c.thread_key)
+_KNOWN: Final = sa.select(message.c.id).where(message.c.id.in_(sa.bindparam("ids", expanding=True)))
+_FORGET: Final = sa.delete(message).where(message.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 @prepared
 def _new_message(connection: AsyncConnection) -> Any:
-    columns = [message.c[name] for name in ("id", "network", "account_id", "thread_key", "at", "state")]
-    row = sa.select(*(sa.bindparam(each.name, type_=each.type) for each in columns))
-    buried = sa.exists().where(message.c.id == sa.bindparam("tombstone"))
-    return (
-        insert(connection, message)
-        .from_select([each.name for each in columns], row.where(~buried), include_defaults=False)
-        .on_conflict_do_nothing(index_elements=["id"])
-        .returning(message.c.id)
-    )
+    return insert(connection, message).on_conflict_do_nothing(index_elements=["id"]).returning(message.c.id)
 
 
 @prepared
@@ -53,26 +60,25 @@ def _move_cursor(connection: AsyncConnection) -> Any:
     return statement.on_conflict_do_update(index_elements=["name"], set_={"value": statement.excluded.value})
 
 
-async def remember(
-    connection: AsyncConnection,
-    keys: Keys,
-    message_id: str,
-    network: NetworkName,
-    account_id: str,
-    thread_key: str,
-    now: int,
-) -> bool:
-    """Write down that a message was heard; tell whether it was new."""
-    row = {
-        "id": message_id,
-        "network": network.value,
-        "account_id": account_id,
-        "thread_key": thread_key,
-        "at": now,
-        "state": MessageState.HANDLED.value,
-        "tombstone": _tombstone(keys, message_id),
-    }
-    return await connection.scalar(_new_message(connection), row) is not None
+async def remember(connection: AsyncConnection, keys: Keys, heard: Iterable[Heard], now: int) -> set[str]:
+    """Write down that messages were heard; return the ids of those that were new."""
+    rows = [
+        {
+            "id": each.id,
+            "network": each.network.value,
+            "account_id": each.account_id,
+            "thread_key": each.thread_key,
+            "at": now,
+            "state": MessageState.HANDLED.value,
+        }
+        for each in heard
+    ]
+    new = set(await connection.scalars(_new_message(connection), rows)) if rows else set()
+    buried = {_tombstone(keys, each): each for each in new}
+    # Looked for only now: from here on nobody else hears one of these, and buries it.
+    if known := [buried[each] for each in await connection.scalars(_KNOWN, {"ids": list(buried)})]:
+        await connection.execute(_FORGET, {"ids": known})
+    return new.difference(known)
 
 
 async def mark(
@@ -91,12 +97,23 @@ async def mark(
     )
 
 
-async def handled_since(
-    connection: AsyncConnection, since: int, *, account_id: str | None, thread_key: str | None
-) -> int:
-    """Count the messages answered since a moment, of one account or in one thread."""
-    statement, which = (_ANSWERED_TO, account_id) if thread_key is None else (_ANSWERED_IN, thread_key)
-    return int(await connection.scalar(statement, {"since": since, "which": which}) or 0)
+async def answered_to(connection: AsyncConnection, account_ids: Collection[str], since: int) -> dict[str, int]:
+    """Count the messages answered since a moment, by the account that wrote them."""
+    return await _count(connection, _ANSWERED_TO, account_ids, since)
+
+
+async def answered_in(connection: AsyncConnection, thread_keys: Collection[str], since: int) -> dict[str, int]:
+    """Count the messages answered since a moment, by their thread."""
+    return await _count(connection, _ANSWERED_IN, thread_keys, since)
+
+
+async def _count(
+    connection: AsyncConnection, statement: sa.Select[str, int], among: Collection[str], since: int
+) -> dict[str, int]:
+    if not among:
+        return {}
+    rows = await connection.execute(statement, {"among": list(among), "since": since})
+    return dict(rows.all())
 
 
 async def failed(connection: AsyncConnection, limit: int = 100) -> list[Failed]:

@@ -325,7 +325,7 @@ async def _write(database: Database, made: Segment, keys: Keys64, slots: Slots) 
                 break
         if not rows:
             return
-        async with database.transaction() as connection:
+        async with database.transaction(long=True) as connection:
             await connection.execute(sa.insert(posting), rows)
 
 
@@ -343,7 +343,7 @@ async def _clear(database: Database, segments: Sequence[Segment]) -> None:
     """Delete segments that nobody reads any more, a little at a time."""
     for each in segments:
         async for ids in _ids_of(database, each):
-            async with database.transaction() as connection:
+            async with database.transaction(long=True) as connection:
                 await connection.execute(sa.delete(posting).where(posting.c.id.between(ids[0], ids[-1])))
         async with database.transaction() as connection:
             await connection.execute(sa.delete(segment).where(segment.c.id == each.id))

@@ -98,7 +98,7 @@ class Community:
         """Let somebody write by DM, and return what they are answered."""
         message = Said(f"m{next(self._numbers)}", actor_of(handle)[0], text, thread=f"thread of {handle}")
         async with self.event(handle, message.id) as ctx:
-            await accounts.heard_from(ctx.connection, ctx.account, self.clock(), message.thread)
+            await accounts.heard_from(ctx.connection, {ctx.account.id: message.thread}, self.clock())
             ctx.heard = message
             await ROUTER.route(ctx)
         return "\n".join(each.text for each in ctx.speeches if not each.notice)

@@ -74,7 +74,7 @@ class Scene:
         message = Said(f"m{next(self._numbers)}", network, text, public, f"thread of {handle}", languages)
         async with self.database.transaction() as connection:
             account, person = await accounts.meet(connection, network, actor, handle, self.clock())
-            await accounts.heard_from(connection, account, self.clock(), None if public else message.thread)
+            await accounts.heard_from(connection, {account.id: None if public else message.thread}, self.clock())
             context = self._context(connection, message.id, person, account)
             context.heard = message
             await ROUTER.route(context)

@@ -109,7 +109,7 @@ async def test_what_is_heard_twice_is_answered_once(flock: Flock) -> None:
     assert len(again.messages) == 1
     answered = len(alice.received_dms(flock.mastodon_bot))
     inbox = flock.app.inboxes[NetworkName.MASTODON]
-    assert not await inbox.handle(again.messages[0])
+    assert not await inbox.handle(again.messages)
     await flock.settle()
     assert len(alice.received_dms(flock.mastodon_bot)) == answered
 
@@ -194,7 +194,7 @@ async def test_a_failed_message_with_half_a_character_is_kept_too(flock: Flock) 
     alice.dm(flock.bluesky_bot, "help")
     (heard,) = (await network.hear(None)).messages
     halved = replace(heard, text="help \ud83d")
-    await broken._decide(halved, lambda: broken.handle(halved))
+    await broken._decide([halved])
     async with flock.app.events.database.reading() as connection:
         (failed,) = await messages.failed(connection)
     assert failed.secret is not None

@@ -145,6 +145,18 @@ async def test_what_was_taken_in_is_undone_even_when_only_the_commit_fails(datab
     assert undone == ["not committed"]
 
 
+async def test_a_long_transaction_holds_up_nobody_who_reads(database: Database) -> None:
+    counting = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 3000000) SELECT max(n) FROM c"
+    async with database.transaction(long=True) as connection:
+        slow = asyncio.create_task(connection.scalar(sa.text(counting)))
+        async with database.reading() as other:
+            assert await other.scalar(sa.select(1)) == 1
+        assert not slow.done()
+        assert await slow == 3_000_000
+    async with database.transaction() as connection:
+        assert await connection.scalar(sa.select(1)) == 1
+
+
 async def test_a_handle_that_changed_hands_names_both(database: Database) -> None:
     async with database.transaction() as connection:
         await accounts.meet(connection, NetworkName.BLUESKY, "did:plc:a", "a.test", START)

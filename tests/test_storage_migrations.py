@@ -6,6 +6,7 @@ from typing import Any, Final
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from alembic.script import ScriptDirectory
 
 from storage import codes
 from storage.codes import Purpose
@@ -66,6 +67,11 @@ async def test_an_upgrade_keeps_every_row_of_every_table(old: Database, revision
     await old.check_version()
     after = await rows_of(old, tables)
     assert {name: [row for row in rows if row in after[name]] for name, rows in before.items()} == before
+
+
+def test_the_files_of_the_revisions_tell_their_order() -> None:
+    walked = ScriptDirectory.from_config(_alembic_config()).walk_revisions()
+    assert [each.revision for each in walked][::-1] == revisions()
 
 
 async def test_a_link_from_before_visits_works_and_belongs_to_its_first_browser(old: Database, keys: Keys) -> None:

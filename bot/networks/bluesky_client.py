@@ -1,7 +1,8 @@
 """The bot's own line to its Bluesky server: the SDK with a session that survives, and one way to say no.
 
 Requests and answers are JSON objects: one malformed field of one record must not hide a whole page, as it would in the
-SDK's models. Import this module only where it is needed; the SDK takes most of a second to load.
+SDK's models. Import this module only where it is needed; the SDK takes most of a second to load, and the parts of it that
+we do not need (name servers, the firehose) are not loaded.
 """
 
 import hashlib
@@ -11,21 +12,21 @@ from typing import Any, Final
 
 import httpx
 import structlog
-from atproto import AsyncClient, AsyncRequest, Session, SessionEvent
-from atproto.exceptions import (
+from atproto_client import AsyncClient, Session, SessionEvent
+from atproto_client.client.base import InvokeType
+from atproto_client.exceptions import (
     AtProtocolError,
     BadRequestError,
     RateLimitExceededError,
     RequestErrorBase,
     UnauthorizedError,
 )
-from atproto.exceptions import (
+from atproto_client.exceptions import (
     NetworkError as SdkNetworkError,
 )
-from atproto_client.client.base import InvokeType
 from atproto_client.models.common import XrpcError
 from atproto_client.models.dot_dict import DotDict
-from atproto_client.request import Response
+from atproto_client.request import AsyncRequest, Response
 
 from bot.networks.errors import LOGIN_REFUSED, NetworkError, Refused, Unavailable
 from bot.networks.ratelimits import AnnouncedLimits, RateLimited

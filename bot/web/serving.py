@@ -52,6 +52,7 @@ class Server:
             lifespan="off",
             access_log=False,
             server_header=False,
+            ws="none",  # what would serve WebSockets need not be loaded
         )
         self._server = _QuietServer(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
