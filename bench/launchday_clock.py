@@ -9,10 +9,11 @@ import selectors
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
 from typing import Any
 
-import aiosqlite.core
+import sqlalchemy as sa
+
+from storage import one_hop
 
 
 class _Jumping(selectors.DefaultSelector):
@@ -79,23 +80,38 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return future
 
 
+class _Told:
+    """What a SQLite connection's thread is told to do, each with the future that is done when it did it."""
+
+    def __init__(self, loop: SimulatedLoop, orders: Any) -> None:
+        self._loop = loop
+        self._orders = orders
+
+    def put_nowait(self, order: tuple[asyncio.Future[Any] | None, Any]) -> None:
+        """Tell the thread, and the loop that the thread is at work."""
+        if order[0] is not None:
+            self._loop.thread_begins(order[0])
+        self._orders.put_nowait(order)
+
+
 def run_simulated(main: Callable[[SimulatedLoop], Coroutine[Any, Any, Any]]) -> Any:
     """Run something on a simulated loop, which knows when SQLite's threads are at work."""
     loop = SimulatedLoop()
     asyncio.set_event_loop(loop)
 
-    class Orders(SimpleQueue[Any]):
-        """What SQLite's threads are told to do, each with the future that is done when they did it."""
+    def connect(database: str, **options: Any) -> one_hop.OneHopConnection:
+        connection = one_hop.connect(database, **options)
+        connection._tx = _Told(loop, connection._tx)  # type: ignore[assignment]  # noqa: SLF001  # SQLAlchemy puts orders there too
+        return connection
 
-        def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Any]) -> None:
-            if item[0] is not None:
-                loop.thread_begins(item[0])
-            super().put_nowait(item)
+    def told(_dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> None:
+        options["async_creator_fn"] = connect
 
-    aiosqlite.core.SimpleQueue = Orders  # type: ignore[attr-defined]  # there is no hook for who wants to know
+    sa.event.listen(sa.Engine, "do_connect", told)
     try:
         return loop.run_until_complete(main(loop))
     finally:
+        sa.event.remove(sa.Engine, "do_connect", told)
         loop.thread_begins(loop.create_future())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()

@@ -31,7 +31,6 @@ from storage.keys import Keys
 from storage.records import DeliveryKind, NetworkName
 
 _BATCH: Final = 25
-_POLL_SECONDS: Final = {NetworkName.BLUESKY: 3.0, NetworkName.MASTODON: 15.0}
 _CATALOGUE: Final = Catalogue()
 
 
@@ -88,10 +87,15 @@ class Life:
         self.events.on_promise = wake.ring
         await self.outbox.recover()
         ticks = Ticks(self.events, Announcing(self.events), self._loaded)
-        notices, privacy = self._loaded.config.notices, self._loaded.config.privacy
+        config = self._loaded.config
+        notices, privacy = config.notices, config.privacy
+        poll_seconds = {
+            NetworkName.BLUESKY: config.bluesky.poll_seconds,
+            NetworkName.MASTODON: config.mastodon.poll_seconds,
+        }
         parts = [
             *(
-                listen(Inbox(self.events, router, network), network, _POLL_SECONDS[name])
+                listen(Inbox(self.events, router, network), network, poll_seconds[name])
                 for name, network in self._networks.items()
             ),
             perform(self.outbox, wake, self.events.clock),

@@ -30,6 +30,7 @@ from bot.sandbox.mastodon import limits as mastodon_limits
 from bot.sandbox.mastodon.errors import ApiError
 from storage.records import NetworkName
 
+REQUESTS: Final = mastodon_limits.TOKEN
 _REQUEST_SECONDS: Final = (0.05, 0.3)
 # At this part of a request the server has done what it was asked for: a kill may come after it, and before the answer.
 _DONE_AT: Final = 0.7
@@ -38,7 +39,6 @@ _TIMEOUTS: Final = 0.3
 _STORM_SHARE: Final = 0.7
 _STORM_RETRY: Final = 30.0
 _LOST_ANSWERS: Final = 0.002
-_POLL_SECONDS: Final = {NetworkName.BLUESKY: 3.0, NetworkName.MASTODON: 15.0}
 _PAGE: Final = {NetworkName.BLUESKY: 100, NetworkName.MASTODON: 40}
 _CONVO_KNOWN_MS: Final = 600_000
 _DM: Final = {NetworkName.BLUESKY: 1_000, NetworkName.MASTODON: 450}
@@ -136,6 +136,8 @@ class Server:
             if self.name is NetworkName.MASTODON:
                 for _ in range(n):
                     self._statuses.count(rule, whom)
+            elif rule == REQUESTS:
+                self._writes.consume("requests", whom, bluesky_limits.REQUEST_RULES)
             elif rule == "follows":
                 points = n * bluesky_limits.WRITE_POINTS["create"]
                 self._writes.consume("repo-write", whom, bluesky_limits.WRITE_RULES, points)
@@ -153,6 +155,16 @@ class Server:
         self.said.add(mark)
         self._heard(say)
         return f"{mark}"
+
+    def raise_limits(self) -> None:
+        """Be a Mastodon server of the bot's own, whose operator has switched off the limits for the bot's account."""
+        unlimited = mastodon_limits.Rule(1_000_000, 300)
+        self._statuses.rules |= {mastodon_limits.STATUSES: unlimited, REQUESTS: unlimited}
+
+    def unfollow(self, account: str, order: FollowOrder) -> FollowOutcome:
+        """Let an account no longer follow another one."""
+        self.followed -= {hash((account, order.key)), hash((account, order.actor))}
+        return FollowOutcome("done")
 
     def follow(self, account: str, order: FollowOrder) -> FollowOutcome:
         """Let an account follow another one."""
@@ -185,7 +197,7 @@ class Line:
 
     async def _ask(self, effect: Callable[[], Any] | None = None) -> Any:
         """Ask the bot's own server: on Bluesky the chat service, behind the adapter's breaker."""
-        self._server.count(mastodon_limits.TOKEN, "bot")
+        self._server.count(REQUESTS, "bot")
         try:
             return await self._weather.ask(self.name.value, effect)
         except RateLimited as problem:
@@ -198,6 +210,7 @@ class Line:
         last, heard = int(cursor or 0), []
         self._server.forget(last)
         if self.name is NetworkName.BLUESKY:
+            self._server.count(REQUESTS, "bot")
             await self._weather.ask(self.name.value)  # the notifications
             if self._breaker.pauses:
                 return Batch([], str(last))
@@ -223,10 +236,10 @@ class Line:
     async def wait(self, seconds: float) -> None:
         """Wait for the next look; Mastodon tells that there is news."""
         if self.name is NetworkName.BLUESKY:
-            await asyncio.sleep(min(seconds, _POLL_SECONDS[self.name]))
+            await asyncio.sleep(seconds)
             return
         try:
-            async with asyncio.timeout(min(seconds, _POLL_SECONDS[self.name])):
+            async with asyncio.timeout(seconds):
                 await self._server.news.wait()
         except TimeoutError:
             return
@@ -272,12 +285,15 @@ class Line:
         return outcomes
 
     async def unfollow(self, grant: GrantInUse, orders: Sequence[FollowOrder]) -> list[FollowOutcome]:
-        """Be asked for nothing but to follow."""
-        raise NotImplementedError
+        """Take follows back, one after the other."""
+        return [
+            await self._weather.ask(self.name.value, partial(self._server.unfollow, grant.account_id, each))
+            for each in orders
+        ]
 
-    async def revoke(self, secret: str) -> None:
-        """Have consents that nobody takes back."""
-        raise NotImplementedError
+    async def revoke(self, _secret: str) -> None:
+        """End a consent."""
+        await self._weather.ask(self.name.value)
 
     def fits(self, text: str, *, public: bool) -> bool:
         """Take what the networks take."""

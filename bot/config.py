@@ -159,13 +159,19 @@ class PaceSection(_Section):
     )
     follow_burst: int = Field(6, ge=1, le=200, description="How many follows may be made at once.")
     bluesky_messages_an_hour: int = Field(
-        1000, ge=1, le=100_000, description="What the bot says there. Bluesky does not publish its limits for chat."
+        15_000,
+        ge=1,
+        le=100_000,
+        description="What the bot says there. Bluesky allows 36,000 requests an hour for one address (docs.bsky.app, rate "
+        "limits); a message takes two with what it answers, and looking for news 2,400. For chat it publishes no limit: "
+        "when it says no, the bot pauses.",
     )
     mastodon_messages_an_hour: int = Field(
         95,
         ge=1,
         le=100_000,
-        description="What the bot says there. Mastodon allows 300 statuses in 3 hours, DMs among them.",
+        description="What the bot says there. Mastodon allows 300 statuses in 3 hours, DMs among them; for more, a bot "
+        "needs a server of its own whose limits are raised.",
     )
     message_burst: int = Field(20, ge=1, le=10_000, description="How many messages may be sent at once.")
 

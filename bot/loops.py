@@ -15,6 +15,8 @@ from bot.outbox import Outbox
 _log = structlog.get_logger()
 
 _LONGEST_PAUSE: Final = 300.0
+# A network that is down is asked nearly as often as one that is well: so it is noticed at once when it answers again.
+_LONGEST_SILENCE: Final = 5.0
 # A promise rings a bell, in this process and on PostgreSQL in all; this is for a bell that was not heard.
 _IDLE_SECONDS: Final = 15.0
 
@@ -54,11 +56,11 @@ async def perform(outbox: Outbox, wake: Wake, clock: Callable[[], int]) -> None:
     """Keep promises for as long as the process lives."""
 
     async def turn() -> None:
-        if await outbox.turn():
-            return
         due_at = await outbox.next_due()
         idle = _IDLE_SECONDS if due_at is None else (due_at - clock()) / 1000
-        await wake.wait(min(_IDLE_SECONDS, max(0.01, idle)))
+        # Nothing is leased, which would be written down, unless something is due.
+        if idle > 0 or not await outbox.turn():
+            await wake.wait(min(_IDLE_SECONDS, max(0.01, idle)))
 
     await _forever("keeping promises", turn)
 
@@ -71,7 +73,7 @@ async def _forever(what: str, turn: Callable[[], Awaitable[None]]) -> None:
             await turn()
         except Unavailable as error:
             failures += 1
-            pause = error.retry_in if error.retry_in is not None else _pause(failures)
+            pause = error.retry_in if error.retry_in is not None else _pause(failures, _LONGEST_SILENCE)
             _log.warning("unavailable", what=what, why=str(error), pause_s=round(pause, 1))
             await asyncio.sleep(pause)
         except Refused as error:
@@ -86,6 +88,6 @@ async def _forever(what: str, turn: Callable[[], Awaitable[None]]) -> None:
             failures = 0
 
 
-def _pause(failures: int) -> float:
-    longest: float = min(_LONGEST_PAUSE, 0.5 * 2 ** min(failures, 12))
+def _pause(failures: int, at_most: float = _LONGEST_PAUSE) -> float:
+    longest: float = min(at_most, 0.5 * 2 ** min(failures, 12))
     return longest / 2 + random.random() * longest / 2  # noqa: S311  # spreads load, guards nothing

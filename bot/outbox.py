@@ -3,17 +3,19 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from bot.events import Events
+from bot.lines import Line, WorkedLine
 from bot.networks.errors import Refused, Unavailable
 from storage import accounts, budgets, deliveries
 from storage.budgets import Allowance
 from storage.database import patiently
-from storage.deliveries import Lease
+from storage.deliveries import Among, Lease
 from storage.records import Delivery, DeliveryKind, DeliveryState
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ _log = structlog.get_logger()
 
 _FIRST_PAUSE: Final = 2_000
 _LONGEST_PAUSE: Final = 3_600_000
-# Lanes that wait for the same budget come again so many milliseconds apart at most, in an order drawn by lot.
-_LOTS: Final = 500
 _GIVE_UP_AFTER: Final = 3 * 86_400_000
 
 Settle = Callable[["AsyncConnection"], Awaitable[None]]
@@ -35,13 +35,18 @@ class Performed:
     """What came of some deliveries: how to write it down, and whether the lane has to wait.
 
     With `unavailable` the `undone` ones come again later; `settle` is about the others. So many as `untried` says were
-    certainly not begun, and draw on no budget.
+    certainly not begun, and draw on no budget. `about_all` says that no lane would have fared better.
     """
 
     settle: Settle
     unavailable: Unavailable | None = None
     undone: Sequence[Delivery] = ()
     untried: int = 0
+    about_all: bool = False
+
+
+class _OurMistake(Unavailable):
+    """It was us, and no server."""
 
 
 class Performer:
@@ -50,6 +55,8 @@ class Performer:
     batch: int = 1
     # Whether what comes later in a lane has to wait for what comes earlier.
     ordered: bool = True
+    # The lines of lanes that share a budget and a server, if any do.
+    lines: Sequence[Line] = ()
 
     def budget(self, _first: Delivery, /) -> tuple[str, tuple[Allowance, ...]] | None:
         """Name the budget that these deliveries draw on, if any."""
@@ -73,8 +80,8 @@ class Performer:
 class Outbox:
     """The promises of an installation, as one worker keeps them.
 
-    Each leased lane is worked off by a task of its own, so that a slow server holds up nobody else's messages. There
-    are so many `lanes` for what we say, and as many others: strangers' servers, however slow, never silence us.
+    Each leased lane is worked off by a task of its own, so that a slow server holds up nobody else's messages. Every
+    line has so many `lanes`: strangers' servers, or one network, however slow, never silence us elsewhere.
     """
 
     def __init__(
@@ -90,9 +97,9 @@ class Outbox:
         self._performers = performers
         self._worker: Final = worker
         self._lease_ms: Final = lease_ms
-        self._lanes: Final = lanes
-        # By whether they speak.
-        self._running: dict[bool, set[asyncio.Task[None]]] = {True: set(), False: set()}
+        shared = {line.lanes: line for performer in performers.values() for line in performer.lines}
+        alone = [Line(deliveries.ASKING)] if shared else [Line(deliveries.SPEAKING), Line(deliveries.ASKING)]
+        self._lines: Final = [WorkedLine(line, lanes) for line in (*shared.values(), *alone)]
         self._stopping = False
 
     async def recover(self) -> int:
@@ -114,37 +121,46 @@ class Outbox:
 
         It waits for nobody, unless no further lane can be worked on: then until one is through.
         """
-        if not self._free(speaking=True) and not self._free(speaking=False):
-            await asyncio.wait(self._tasks(), return_when=asyncio.FIRST_COMPLETED)
-        self._reap()
-        begun = 0
-        for speaking, running in self._running.items():
-            for lease in await self._lease(speaking=speaking):
-                task = asyncio.create_task(self._work_off(lease), name=f"lane {lease.lane}")
-                running.add(task)
-                task.add_done_callback(lambda _: self._events.on_promise())
-                begun += 1
-        return begun
-
-    async def _lease(self, *, speaking: bool) -> list[Lease]:
-        free = self._free(speaking=speaking)
-        if not free:
-            return []
+        if all(line.places <= 0 for line in self._lines) and (tasks := self._tasks()):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         async with self._events.database.transaction() as connection:
-            now = self._events.clock()
-            return await deliveries.lease(connection, self._worker, now, self._lease_ms, free, speaking=speaking)
+            leased = await self._lease(connection, self._events.clock())
+        for line, lease in leased:
+            task = asyncio.create_task(self._work_off(line, lease), name=f"lane {lease.lane}")
+            line.begin(task)
+            task.add_done_callback(partial(self._ended, line))
+        return len(leased)
 
-    def _free(self, *, speaking: bool) -> int:
-        return self._lanes - len(self._running[speaking])
+    async def _lease(self, connection: "AsyncConnection", now: int) -> list[tuple[WorkedLine, Lease]]:
+        """Lease of each line what is most urgent, and no more than there is room for: nothing is begun in vain."""
+        leased: dict[WorkedLine, list[Lease]] = {line: [] for line in self._lines}
+        for line, among, due_at in await self._waiting(connection):
+            if due_at <= now:
+                room, _ = await line.room(connection, among, now)
+                if (limit := room - len(leased[line])) > 0:
+                    leased[line] += await deliveries.lease(connection, self._worker, now, self._lease_ms, limit, among)
+        return [(line, each) for line, leases in leased.items() for each in leases]
+
+    async def _waiting(self, connection: "AsyncConnection") -> list[tuple[WorkedLine, Among, int]]:
+        """Return when something is next due of each urgency in the lines in which there is a place."""
+        groups = [(line, among) for line in self._lines for among in line.waiting()]
+        due = await deliveries.next_due(connection, [among for _, among in groups])
+        return [(*group, due_at) for group, due_at in zip(groups, due, strict=True) if due_at is not None]
+
+    def _ended(self, line: WorkedLine, task: asyncio.Task[None]) -> None:
+        """Let go of a lane; one that stumbled costs the others nothing, and its lease ends by itself."""
+        line.end(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("lane crashed", error=type(error).__name__, exc_info=error)
+        self._events.on_promise()
 
     def _tasks(self) -> set[asyncio.Task[None]]:
-        return set().union(*self._running.values())
+        return set().union(*(line.tasks for line in self._lines))
 
     async def drain(self) -> None:
         """Wait until every leased lane is worked off."""
         while tasks := self._tasks():
             await asyncio.wait(tasks)
-            self._reap()
 
     async def stop(self) -> None:
         """Finish what is being performed, begin with nothing more, and give the lanes back."""
@@ -153,29 +169,36 @@ class Outbox:
 
     async def next_due(self) -> int | None:
         """Return when something is due next that nobody is working on, and that we could work on."""
-        talks, asks = bool(self._free(speaking=True)), bool(self._free(speaking=False))
+        now = self._events.clock()
         async with self._events.database.reading() as connection:
-            # Where only one of the two kinds finds a place, the other kind is not waited for.
-            return await deliveries.next_due(connection, speaking=None if talks == asks else talks)
+            times = [
+                max(due_at, (await line.room(connection, among, now))[1]) if due_at <= now else due_at
+                for line, among, due_at in await self._waiting(connection)
+            ]
+        return min(times, default=None)
 
-    def _reap(self) -> None:
-        """Let go of lanes that are through; one that stumbled costs the others nothing, and its lease ends by itself."""
-        for running in self._running.values():
-            for task in [each for each in running if each.done()]:
-                running.discard(task)
-                if not task.cancelled() and (error := task.exception()) is not None:
-                    _log.error("lane crashed", error=type(error).__name__, exc_info=error)
-
-    async def _work_off(self, lease: Lease) -> None:
+    async def _work_off(self, line: WorkedLine, lease: Lease) -> None:
         """Perform what is due in a leased lane, one act after the other, until nothing is, or the lease is lost."""
-        due = await self._step(lease)
+        try:
+            due = await self._step(lease)
+        finally:
+            line.drawn()
         while due:
-            performed = await self._while_leased(lease, due)
+            performed = self._seen_by(line, await self._while_leased(lease, due))
             try:
                 due = await self._step(lease, due[0].kind, performed)
             except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
                 _log.exception("not settled", delivery=due[0].id, kind=due[0].kind, error=type(error).__name__)
                 due = await self._step(lease, due[0].kind, _failed(due))
+
+    def _seen_by(self, line: WorkedLine, performed: Performed) -> Performed:
+        """Let a line know whether its server answers, and what could not be done know whether that is about all."""
+        problem = performed.unavailable
+        if problem is None:
+            line.answered()
+        elif not isinstance(problem, _OurMistake) and line.failed(self._events.clock(), problem):
+            return replace(performed, about_all=True)
+        return performed
 
     async def _step(
         self, lease: Lease, kind: DeliveryKind | None = None, performed: Performed | None = None
@@ -200,11 +223,10 @@ class Outbox:
             if kind is not None and performed is not None:
                 await performed.settle(connection)
             if kind is not None and performed is not None and performed.unavailable is not None:
-                await self._back_off(
-                    connection, lease, kind, performed.undone, performed.unavailable, performed.untried
-                )
-                if performed.untried:
-                    await self._give_back(connection, self._performers[kind], performed.undone[0], performed.untried)
+                await self._back_off(connection, lease, kind, performed, performed.unavailable)
+                # Probes of a server that is down are no acts: or they would use up what is allowed once it is well.
+                if unused := len(performed.undone) if performed.about_all else performed.untried:
+                    await self._give_back(connection, self._performers[kind], performed.undone[0], unused)
             else:
                 due = await self._take(connection, lease)
         return due
@@ -235,9 +257,9 @@ class Outbox:
                 if unused := granted - len(due):
                     await self._give_back(connection, performer, due[0], unused)
                 return due
-            await deliveries.postpone(connection, due, now, performed=False)
-            # Lanes that wait for the same budget draw lots: or the same one would come first each time.
-            await deliveries.release(connection, lease, not_before=again_at + random.randrange(_LOTS))  # noqa: S311  # no secret
+            await deliveries.postpone(connection, due, due[0].due_at, performed=False)
+            # In a line it keeps its place: nobody in it is begun before there is room.
+            await deliveries.release(connection, lease, not_before=None if performer.lines else again_at)
             return []
         await deliveries.release(connection, lease)
         return []
@@ -298,18 +320,18 @@ class Outbox:
         connection: "AsyncConnection",
         lease: Lease,
         kind: DeliveryKind,
-        undone: Sequence[Delivery],
+        performed: Performed,
         unavailable: Unavailable,
-        untried: int,
     ) -> None:
         """Put deliveries back and let their lane wait; after days of trying, give them up."""
-        now, performer = self._events.clock(), self._performers[kind]
-        failures = await deliveries.failures(connection, lease.lane)
+        now, performer, undone = self._events.clock(), self._performers[kind], performed.undone
+        # What is about all lanes is waited for by their line: this one only lets others try first.
+        failures = 0 if performed.about_all else await deliveries.failures(connection, lease.lane)
         pause = self._pause(failures, unavailable.retry_in)
         given_up = [each for each in undone if each.first_at is not None and now - each.first_at > _GIVE_UP_AFTER]
         await self._settle_refused(performer, given_up, "unreachable")(connection)
         waiting = [each for each in undone if each not in given_up]
-        tried = undone[: len(undone) - untried]
+        tried = undone[: len(undone) - performed.untried]
         if waiting and not performer.ordered and unavailable.retry_in is None:
             # It may be that only this one cannot be done: the others go first next time.
             first = waiting.pop(0)
@@ -331,7 +353,7 @@ class Outbox:
 
 def _failed(due: Sequence[Delivery]) -> Performed:
     """Treat a mistake of ours as if the network were unavailable: it comes again later."""
-    return Performed(_nothing, Unavailable("internal error"), due)
+    return Performed(_nothing, _OurMistake("internal error"), due)
 
 
 async def _nothing(_connection: "AsyncConnection") -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from bot.events import Events
+from bot.lines import Line
 from bot.networks import FollowOrder, FollowOutcome, GrantInUse, Network, Say
 from bot.networks.errors import EXPOSED, GRANT_LOST, NetworkError, PartlyDone, Refused, Unavailable
 from bot.outbox import Performed, Performer
@@ -27,12 +28,13 @@ class Speaking(Performer):
 
     def __init__(self, events: Events, allowances: Allowances) -> None:
         self._events = events
-        self._allowances: Final = allowances
+        self.lines: Final = [_line(network, each) for network, each in allowances.items()]
+        self._line_on: Final = dict(zip(allowances, self.lines, strict=True))
 
     def budget(self, first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
         """Draw on what the bot itself may say on the network."""
-        network = _network_of(first)
-        return f"say:{network}", self._allowances[network]
+        line = self._line_on[_network_of(first)]
+        return line.budget, line.allowances[deliveries.is_urgent(first)]
 
     async def may_still(self, connection: "AsyncConnection", delivery: Delivery) -> str | None:
         """Keep silent to those who said stop meanwhile; the answer to a message itself is always allowed."""
@@ -236,6 +238,12 @@ class Revoking(Performer):
             await deliveries.settle(connection, delivery, DeliveryState.DONE, self._events.clock())
 
         return Performed(settle)
+
+
+def _line(network: NetworkName, allowances: tuple[Allowance, ...]) -> Line:
+    """Return the line of what is said on a network: what nobody waits for leaves half of a burst to answers."""
+    left = tuple(each.leaving(each.burst // 2) for each in allowances)
+    return Line(deliveries.speaking_on(network), f"say:{network}", {True: allowances, False: left})
 
 
 def _network_of(delivery: Delivery) -> NetworkName:

@@ -3,7 +3,7 @@
 The generic cell rate algorithm: one number per allowance, the theoretical arrival time, says how much is used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,6 +46,10 @@ class Allowance:
         """Return how many acts a period there are at the even pace."""
         return self.n - self.burst + 1
 
+    def leaving(self, reserve: int) -> "Allowance":
+        """Return the same pace with less of a burst, for those who leave that much of it to others."""
+        return Allowance(self.n - reserve, self.period, self.burst - reserve)
+
     def lasts(self, acts: int) -> int:
         """Return the milliseconds that so many acts take at the even pace; never less than they do."""
         return -(-acts * self.period // self.pace)
@@ -56,16 +60,30 @@ async def take(
 ) -> tuple[int, int]:
     """Take up to `wanted` acts from a budget; return how many were granted and, if none, when to come again."""
     tats = await _lock(connection, name, allowances)
-    granted, again_at = wanted, now
-    for each in allowances:
-        used = max(0, tats.get(each.period, 0) - now)
-        granted = min(granted, max(0, (each.burst * each.period - used * each.pace) // each.period))
-        again_at = max(again_at, now + used - (each.burst - 1) * each.period // each.pace)
+    room, again_at = _room(tats, allowances, now)
+    granted = min(wanted, room) if allowances else wanted
     if granted and allowances:
         until = {each.period: max(now, tats.get(each.period, 0)) + each.lasts(granted) for each in allowances}
         rows = [{"budget": name, "each_period": period, "tat": tat} for period, tat in until.items()]
         await connection.execute(_CHANGE, rows)
     return granted, again_at
+
+
+async def room(connection: AsyncConnection, name: str, allowances: Sequence[Allowance], now: int) -> tuple[int, int]:
+    """Return how many acts a budget has room for and when it has room for one; nothing is taken.
+
+    Of an empty sequence of allowances, which limit nothing, none are counted, and the time is now.
+    """
+    return _room(await _used(connection, _USED, name) if allowances else {}, allowances, now)
+
+
+def _room(tats: Mapping[int, int], allowances: Sequence[Allowance], now: int) -> tuple[int, int]:
+    rooms, again_at = [], now
+    for each in allowances:
+        used = max(0, tats.get(each.period, 0) - now)
+        rooms.append(max(0, (each.burst * each.period - used * each.pace) // each.period))
+        again_at = max(again_at, now + used - (each.burst - 1) * each.period // each.pace)
+    return min(rooms, default=0), again_at
 
 
 async def give_back(connection: AsyncConnection, name: str, allowances: Sequence[Allowance], unused: int) -> None:

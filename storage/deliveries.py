@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -37,7 +38,15 @@ RANKS: Final[Mapping[DeliveryKind, int]] = {
     DeliveryKind.NOTICE: 5,
 }
 
+# From this rank on nobody waits for it just now.
+_PATIENT_RANK: Final = RANKS[DeliveryKind.NOTICE]
+
 _COLUMNS: Final = [column for column in delivery.c if column.name != "contact_id"]
+
+
+def is_urgent(one: Delivery) -> bool:
+    """Tell whether somebody waits for it just now."""
+    return one.rank < _PATIENT_RANK
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,27 @@ class Lease:
 
 
 _SAY: Final = "say:"
+# The id of an account tells its network: a DID, or the address of an actor.
+_IDS: Final[Mapping[NetworkName, str]] = {NetworkName.BLUESKY: "did:", NetworkName.MASTODON: "http"}
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """Some of all lanes: those whose names begin with `prefix` and not with `but`, of one urgency or of both."""
+
+    prefix: str = ""
+    but: str = ""
+    urgent: bool | None = None
+
+
+EVERY: Final = Among()
+SPEAKING: Final = Among(_SAY)
+ASKING: Final = Among(but=_SAY)
+
+
+def speaking_on(network: NetworkName) -> Among:
+    """Return the lanes of what we say on one network."""
+    return Among(_SAY + _IDS[network])
 
 
 def say_lane(account_id: str) -> str:
@@ -212,18 +242,22 @@ def _row(each: Promise, now: int) -> dict[str, Any]:
     }
 
 
-def _among(*, speaking: bool | None) -> sa.ColumnElement[bool]:
-    if speaking is None:
-        return sa.true()
-    return lane.c.name.startswith(_SAY) if speaking else sa.not_(lane.c.name.startswith(_SAY))
+def _is_among(among: Among) -> sa.ColumnElement[bool]:
+    where = [lane.c.name.startswith(among.prefix)] if among.prefix else []
+    if among.but:
+        where.append(sa.not_(lane.c.name.startswith(among.but)))
+    if among.urgent is not None:
+        where.append(lane.c.rank < _PATIENT_RANK if among.urgent else lane.c.rank >= _PATIENT_RANK)
+    return sa.and_(sa.true(), *where)
 
 
-def _leasing(*, speaking: bool | None) -> Any:
+@cache
+def _leasing(among: Among) -> Any:
     now: sa.BindParameter[int] = sa.bindparam("now")
     due = (
         sa.select(lane.c.name)
         .where(lane.c.next_at <= now, sa.or_(lane.c.leased_until.is_(None), lane.c.leased_until <= now))
-        .where(_among(speaking=speaking))
+        .where(_is_among(among))
         .order_by(lane.c.rank, lane.c.next_at)
         .limit(sa.bindparam("most"))
         .with_for_update(skip_locked=True)
@@ -232,25 +266,18 @@ def _leasing(*, speaking: bool | None) -> Any:
     return sa.update(lane).where(lane.c.name.in_(sa.select(due.c.name))).returning(lane.c.name)
 
 
-_LEASE: Final = {speaking: _leasing(speaking=speaking) for speaking in (None, True, False)}
-
-
 async def lease(
     connection: AsyncConnection,
     worker: str,
     now: int,
     lease_ms: int,
     limit: int,
-    *,
-    speaking: bool | None = None,
+    among: Among = EVERY,
 ) -> list[Lease]:
-    """Lease lanes that have something due, most urgent first.
-
-    `speaking` asks for the lanes of what we say, or for those of what strangers' servers are asked to do; None for all.
-    """
+    """Lease lanes that have something due: the most urgent first, and of these who has waited longest."""
     token = secrets.token_hex(8)
     held = {"leased_by": worker, "lease": token, "leased_until": now + lease_ms}
-    names = await connection.scalars(_LEASE[speaking], {"now": now, "most": limit, **held})
+    names = await connection.scalars(_leasing(among), {"now": now, "most": limit, **held})
     return [Lease(name, token) for name in names]
 
 
@@ -353,28 +380,32 @@ async def release_worker(connection: AsyncConnection, worker: str) -> int:
     return held.rowcount
 
 
-def _waiting(*, speaking: bool | None) -> Any:
-    idle = sa.and_(lane.c.next_at.is_not(None), lane.c.leased_until.is_(None), _among(speaking=speaking))
-    return sa.select(lane.c.next_at).where(idle).order_by(lane.c.next_at).limit(1)
-
-
-def _freed(*, speaking: bool | None) -> Any:
+def _first(among: Among) -> list[Any]:
+    """Return two questions: when the first lane that waits has something to do, and the first that is worked on."""
+    where = _is_among(among)
+    idle = sa.and_(lane.c.next_at.is_not(None), lane.c.leased_until.is_(None), where)
     free_at = sa.case((lane.c.leased_until > lane.c.next_at, lane.c.leased_until), else_=lane.c.next_at)
-    return sa.select(sa.func.min(free_at)).where(lane.c.leased_until.is_not(None), _among(speaking=speaking))
+    return [
+        sa.select(lane.c.next_at).where(idle).order_by(lane.c.next_at).limit(1).scalar_subquery(),
+        sa.select(sa.func.min(free_at)).where(lane.c.leased_until.is_not(None), where).scalar_subquery(),
+    ]
 
 
-_FIRST_WAITING: Final = {speaking: _waiting(speaking=speaking) for speaking in (None, True, False)}
-_FIRST_FREED: Final = {speaking: _freed(speaking=speaking) for speaking in (None, True, False)}
+@cache
+def _next_due(groups: tuple[Among, ...]) -> Any:
+    return sa.select(*(each.label(None) for among in groups for each in _first(among)))
 
 
-async def next_due(connection: AsyncConnection, *, speaking: bool | None = None) -> int | None:
-    """Return when the next lane has something to do; one that is worked on is free when its lease ends.
+async def next_due(connection: AsyncConnection, groups: Sequence[Among] = (EVERY,)) -> list[int | None]:
+    """Return for each group when its next lane has something to do; one that is worked on is free when its lease ends.
 
     However many lanes there are, only the first ones of an index are read, and those that are leased.
     """
-    first, leased = _FIRST_WAITING[speaking], _FIRST_FREED[speaking]
-    times = [await connection.scalar(each) for each in (first, leased)]
-    return min((int(at) for at in times if at is not None), default=None)
+    if not groups:
+        return []
+    times = (await connection.execute(_next_due(tuple(groups)))).one()
+    pairs = zip(times[::2], times[1::2], strict=True)
+    return [min((int(at) for at in pair if at is not None), default=None) for pair in pairs]
 
 
 async def get(connection: AsyncConnection, delivery_id: int) -> Delivery | None:

@@ -1,12 +1,16 @@
 """What a crash, a sick server or a curious log reader may find between two turns: nothing lost, doubled or told."""
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from bench.launchday_clock import SimulatedLoop, run_simulated
+from bot.loops import listen
 from bot.networks.errors import Unavailable
 from bot.networks.ratelimits import AnnouncedLimits
 from bot.sandbox.faults import Fault
@@ -113,6 +117,36 @@ def test_a_limit_that_is_nearly_used_is_logged_without_whose_it_is(clock: OwnClo
     with pytest.raises(Unavailable) as raised:
         limits.check("did:plc:alice")
     assert "alice" not in str(raised.value)
+
+
+def test_a_network_that_was_down_for_an_hour_is_heard_again_within_seconds() -> None:
+    """In simulated time: whoever waits longer and longer would be deaf for minutes after it is well again."""
+    heard_at: list[float] = []
+
+    async def play(loop: SimulatedLoop) -> None:
+        ends_at = loop.time() + HOUR
+
+        class Deaf:
+            async def turn(self) -> int:
+                if loop.time() < ends_at:
+                    raise Unavailable("the server is down")
+                heard_at.append(loop.time() - ends_at)
+                return 0
+
+        class Silent:
+            name = NetworkName.BLUESKY
+
+            async def wait(self, _seconds: float) -> None:
+                listening.cancel()
+                await asyncio.sleep(1)
+
+        inbox: Any = Deaf()
+        network: Any = Silent()
+        listening = asyncio.create_task(listen(inbox, network, 3))
+        await asyncio.wait({listening})
+
+    run_simulated(play)
+    assert [seconds <= 10 for seconds in heard_at] == [True]
 
 
 async def test_who_said_stop_is_not_answered_hours_later(flock: Flock) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.events import Events
+from bot.lines import Line
 from bot.loops import Wake, perform
 from bot.networks.errors import Refused, Unavailable
 from bot.outbox import Outbox, Performed, Performer
@@ -19,7 +20,7 @@ from handlers.texts import Catalogue
 from storage import deliveries
 from storage.budgets import Allowance
 from storage.database import Database
-from storage.deliveries import Promise
+from storage.deliveries import Among, Promise
 from storage.keys import Keys
 from storage.records import Delivery, DeliveryKind, DeliveryState
 from storage.tables import delivery, lane
@@ -28,6 +29,7 @@ from tests.reunion import until
 
 LEASE = 60_000
 DAY = 86_400
+HOUR = 3_600_000
 
 
 class Deadlock(Exception):
@@ -43,6 +45,7 @@ class Post(Performer):
     database: Database
     clock: OwnClock
     allowances: tuple[Allowance, ...] = ()
+    lines: list[Line] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
     attempts: list[int] = field(default_factory=list)
@@ -50,6 +53,7 @@ class Post(Performer):
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     given_up: list[tuple[str, str]] = field(default_factory=list)
     looked_at: list[str] = field(default_factory=list)
+    down: bool = False
     bad_settles: int = 0
     deadlocks: int = 0
     breaks: set[str] = field(default_factory=set)
@@ -60,7 +64,9 @@ class Post(Performer):
             raise RuntimeError("a mistake of ours")
         return None
 
-    def budget(self, _first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
+    def budget(self, first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
+        for line in self.lines:
+            return line.budget, line.allowances[deliveries.is_urgent(first)]
         return ("post", self.allowances) if self.allowances else None
 
     async def perform(self, due: list[Delivery]) -> Performed:
@@ -69,6 +75,8 @@ class Post(Performer):
         self.attempts.append(each.attempts)
         if each.key in self.gates:
             await self.gates[each.key].wait()
+        if self.down:
+            raise Unavailable("the server is down")
         if self.troubles.get(each.key):
             raise self.troubles[each.key].pop(0)
         if each.key not in self.said:  # as a network with idempotency keys does
@@ -106,6 +114,11 @@ class House:
         async with self.database.transaction() as connection:
             promises = [Promise(kind=kind, key=key, lane=lane_name) for key in keys]
             await deliveries.promise(connection, promises, self.clock())
+
+    def share(self, allowance: Allowance) -> None:
+        """Let all lanes that speak share an allowance and a server; notices leave half of a burst to answers."""
+        left = allowance.leaving(allowance.burst // 2)
+        self.post.lines = [Line(deliveries.SPEAKING, "post", {True: (allowance,), False: (left,)})]
 
     async def settle(self, *workers: Outbox) -> None:
         while sum([await each.turn() for each in workers]):
@@ -318,7 +331,7 @@ async def test_waiting_for_an_allowance_is_no_attempt(house: House) -> None:
     house.post.troubles["7"] = [Unavailable("no")]
     await house.settle(one)
     for _ in range(8):
-        await house.pass_seconds(DAY + 1, one)  # lanes that wait for the same allowance draw lots, within a second
+        await house.pass_seconds(DAY + 1, one)
     assert house.post.given_up == []
     await house.pass_seconds(DAY + 1, one)
     assert len(house.post.said) == 8
@@ -431,3 +444,95 @@ async def test_a_lane_that_stumbles_takes_no_other_with_it(house: House) -> None
     house.post.breaks.clear()
     await house.pass_seconds(LEASE / 1000, house.worker("two"))
     assert (await house.states())["bad"] == "done"
+
+
+async def test_a_crowd_that_waits_for_an_allowance_is_served_in_turn(house: House) -> None:
+    """Were all of them looked at whenever there is room for one, a crowd would keep the bot busy with nothing."""
+    house.share(Allowance(n=60, period=HOUR, burst=1))
+    one, readers = house.worker(), [f"{number}" for number in range(40)]
+    for reader in readers:
+        await house.promise(reader, lane_name=f"say:{reader}")
+        house.clock.pass_seconds(0.01)
+    await house.settle(one)
+    assert await one.next_due() is not None
+    for _ in readers[1:]:
+        await house.pass_seconds(61, one)
+    assert house.post.said == readers
+    assert house.post.looked_at == readers
+
+
+async def test_an_answer_is_not_kept_waiting_by_all_the_notices_of_an_opening(house: House) -> None:
+    house.share(Allowance(n=65, period=HOUR, burst=6))
+    one = house.worker()
+    for number in range(20):
+        await house.promise(f"notice {number}", lane_name=f"say:{number}", kind=DeliveryKind.NOTICE)
+    await house.settle(one)
+    assert house.post.said == ["notice 0", "notice 1", "notice 2"]
+    for number in range(3):
+        await house.promise(f"answer {number}", lane_name=f"say:writer{number}")
+        await house.settle(one)
+    assert house.post.said[3:] == ["answer 0", "answer 1", "answer 2"]
+    await house.promise("answer 3", lane_name="say:writer3")
+    for _ in range(21):
+        await house.pass_seconds(60, one)
+    assert house.post.said[6] == "answer 3"
+    assert house.post.said[7:] == [f"notice {number}" for number in range(3, 20)]
+
+
+async def test_one_finds_out_whether_a_server_answers_again_and_then_all_go_on(house: House) -> None:
+    """Each on its own would ask a server that is down, use up what is allowed, and come back an hour too late."""
+    house.share(Allowance(n=100, period=HOUR, burst=45))
+    one, readers = house.worker(), [f"{number}" for number in range(40)]
+    for reader in readers:
+        await house.promise(reader, lane_name=f"say:{reader}")
+    house.post.down = True
+    await house.settle(one)
+    asked = len(house.post.begun)
+    for _ in range(600):
+        await house.pass_seconds(1, one)
+    assert len(house.post.begun) - asked <= 600 / 5 + 5
+    house.post.down = False
+    for _ in range(10):
+        await house.pass_seconds(1, one)
+    assert sorted(house.post.said) == sorted(readers)
+    assert house.post.given_up == []
+
+
+async def test_a_server_that_is_down_silences_no_other(house: House) -> None:
+    allowances = dict.fromkeys((True, False), (Allowance(n=100, period=HOUR, burst=40),))
+    house.post.lines = [Line(Among(f"say:{name}"), name, allowances) for name in ("well", "sick")]
+    one = house.worker(lanes=1)
+    async with held(house, "tar pit"):
+        await house.promise("tar pit", lane_name="say:sick")
+        await one.turn()
+        await until(lambda: house.post.begun)
+        await house.promise("answer", lane_name="say:well")
+        await one.turn()
+        await until(lambda: house.post.said == ["answer"])
+    await one.drain()
+
+
+async def test_a_word_that_a_server_cannot_take_silences_nobody(house: House) -> None:
+    house.share(Allowance(n=1000, period=HOUR, burst=500))
+    one = house.worker()
+    house.post.troubles["bad"] = [Unavailable("500") for _ in range(1000)]
+    await house.promise("bad", lane_name="say:alice")
+    for number in range(20):
+        await house.pass_seconds(15, one)
+        await house.promise(f"{number}", lane_name="say:bob")
+    await house.pass_seconds(5, one)
+    assert len(house.post.said) == 20
+    assert house.post.begun.count("bad") < 25
+
+
+async def test_a_time_that_a_server_names_holds_for_everybody(house: House) -> None:
+    house.share(Allowance(n=1000, period=HOUR, burst=500))
+    one = house.worker()
+    house.post.troubles["a"] = [Unavailable("too many", retry_in=90)]
+    await house.promise("a", lane_name="say:alice")
+    await house.settle(one)
+    await house.promise("b", lane_name="say:bob")
+    await house.pass_seconds(89, one)
+    assert house.post.begun == ["a"]
+    await house.pass_seconds(2, one)
+    assert sorted(house.post.said) == ["a", "b"]

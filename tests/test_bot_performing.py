@@ -18,6 +18,8 @@ from tests.reunion import begin, bot_dms, conversing, friends_of, kill, reborn, 
 from tests.test_journey import Traveller
 
 NETWORKS = ["bluesky", "mastodon"]
+# Progress is nothing that somebody waits for, and leaves half of a burst to answers.
+TALK: dict[str, object] = {"mastodon_messages_an_hour": 290, "message_burst": 140}
 SPEAK = {"bluesky": "chat.bsky.convo.sendMessage", "mastodon": "/api/v1/statuses"}
 FOLLOW = {"bluesky": "com.atproto.repo.applyWrites", "mastodon": "/follow"}
 UNFOLLOW = {"bluesky": "com.atproto.repo.applyWrites", "mastodon": "/unfollow"}
@@ -26,7 +28,7 @@ LEASE = 61
 
 @pytest.fixture
 async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
+    async with open_flock(database_url, clock, pace=TALK) as opened:
         yield opened
 
 

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from bot.networks import Incoming, Say
 from bot.networks.bluesky import BlueskyNetwork
+from bot.networks.bluesky_chat import Breaker
 from bot.networks.bluesky_records import is_bot, plain_text, tid_for
 from bot.networks.errors import BLOCKED, DM_CLOSED, GONE, LOGIN_REFUSED, Refused, Unavailable
 from bot.networks.guard import GuardedClient
@@ -548,6 +549,25 @@ async def test_the_chat_is_left_alone_after_it_said_no_and_begun_slowly(
     clock.pass_seconds(slowly.value.retry_in)
     await bot.say(dm_to(alice, "two"))
     assert [message.text for message in alice.received_dms(flock)] == ["one", "two"]
+
+
+def test_many_refusals_at_once_are_one(clock: OwnClock) -> None:
+    """Whatever was under way when the service began to say no must not lengthen the pause for each."""
+    named, unnamed = Breaker(clock), Breaker(clock)
+    for _ in range(20):
+        named.refused(30)
+        unnamed.refused(None)
+    clock.pass_seconds(30)
+    named.check()
+    with pytest.raises(Unavailable) as pause:
+        unnamed.check()
+    assert pause.value.retry_in == 30
+    clock.pass_seconds(30)
+    unnamed.check()
+    unnamed.refused(None)
+    with pytest.raises(Unavailable) as longer:
+        unnamed.check()
+    assert longer.value.retry_in == 120
 
 
 async def test_the_last_of_an_allowance_is_left_alone(

@@ -143,3 +143,25 @@ async def test_a_budget_outlives_the_process(database_url: str, clock: OwnClock)
         await database.upgrade()
         assert await take(database, allowance, 9, clock()) == wanted
         await database.close()
+
+
+async def test_whoever_looks_whether_there_is_room_takes_nothing(database: Database) -> None:
+    allowances = (Allowance(n=12, period=HOUR, burst=3),)
+    for left in (3, 2, 1):
+        async with database.reading() as connection:
+            assert await budgets.room(connection, "x", allowances, START) == (left, START)
+        assert await take(database, allowances, 1, START) == 1
+    async with database.reading() as connection:
+        room, again_at = await budgets.room(connection, "x", allowances, START)
+    assert room == 0
+    assert await take(database, allowances, 1, again_at - 1) == 0
+    assert await take(database, allowances, 1, again_at) == 1
+
+
+async def test_who_leaves_some_of_a_burst_to_others_goes_on_at_the_same_pace(database: Database) -> None:
+    whole = Allowance(n=14, period=HOUR, burst=5)
+    left = whole.leaving(2)
+    assert left.pace == whole.pace
+    assert await take(database, (left,), 9, START) == 3
+    assert await take(database, (left,), 9, START) == 0
+    assert await take(database, (whole,), 9, START) == 2

@@ -1,13 +1,14 @@
 """Promises are kept in order, once, and by one worker at a time."""
 
 import asyncio
+from dataclasses import replace
 
 import sqlalchemy as sa
 
 from storage import deliveries
 from storage.database import Database
 from storage.deliveries import Lease, Promise
-from storage.records import Delivery, DeliveryKind, DeliveryState
+from storage.records import Delivery, DeliveryKind, DeliveryState, NetworkName
 from storage.tables import delivery
 from tests.conftest import OwnClock
 
@@ -103,14 +104,29 @@ async def test_a_lease_that_was_lost_stays_lost_though_its_worker_has_the_lane_a
 async def test_lanes_that_speak_and_lanes_that_ask_are_leased_apart(database: Database, clock: OwnClock) -> None:
     await promise(database, clock, reply("a"), reply("b", "ask:did:plc:bob", due_at=clock() + 5))
     async with database.reading() as connection:
-        assert await deliveries.next_due(connection) == clock()
-        assert await deliveries.next_due(connection, speaking=False) == clock() + 5
+        assert await deliveries.next_due(connection) == [clock()]
+        assert await deliveries.next_due(connection, [deliveries.ASKING]) == [clock() + 5]
     async with database.transaction() as connection:
-        (held,) = await deliveries.lease(connection, "one", clock() + 5, LEASE, 10, speaking=False)
+        (held,) = await deliveries.lease(connection, "one", clock() + 5, LEASE, 10, deliveries.ASKING)
     assert held.lane == "ask:did:plc:bob"
     assert await lease(database, clock) == [ALICE]
     async with database.reading() as connection:  # both are worked on: they are free when their leases end
-        assert await deliveries.next_due(connection) == clock() + LEASE
+        assert await deliveries.next_due(connection) == [clock() + LEASE]
+
+
+async def test_lanes_are_leased_by_network_and_by_who_waits_for_them(database: Database, clock: OwnClock) -> None:
+    bluesky, mastodon = (deliveries.speaking_on(name) for name in (NetworkName.BLUESKY, NetworkName.MASTODON))
+    carol = deliveries.say_lane("https://mastodon.example/users/carol")
+    notice = Promise(kind=DeliveryKind.NOTICE, key="n", lane=BOB, due_at=clock() - 9)
+    await promise(database, clock, reply("a"), notice, reply("c", carol, due_at=clock() + 5))
+    answers, news = (replace(bluesky, urgent=urgent) for urgent in (True, False))
+    async with database.reading() as connection:
+        due = await deliveries.next_due(connection, [answers, news, mastodon, replace(mastodon, urgent=False)])
+    assert due == [clock(), clock() - 9, clock() + 5, None]
+    async with database.transaction() as connection:
+        leased = [await deliveries.lease(connection, "one", clock() + 5, LEASE, 10, each) for each in (news, answers)]
+        leased.append(await deliveries.lease(connection, "one", clock() + 5, LEASE, 10, mastodon))
+    assert [[each.lane for each in lanes] for lanes in leased] == [[BOB], [ALICE], [carol]]
 
 
 async def test_what_a_dead_worker_held_is_given_back_to_its_successor(database: Database, clock: OwnClock) -> None:

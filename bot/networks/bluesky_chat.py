@@ -79,11 +79,14 @@ class Breaker:
             raise Unavailable("Direct messages pause, as the chat service asked.", wait / 1000)
 
     def refused(self, retry_in: float | None) -> None:
-        """Note a 429: every further one in a row doubles the pause."""
-        seconds = (retry_in or self._FIRST_SECONDS) * 2**self._refusals
-        self._refusals = min(self._refusals + 1, 10)
+        """Note a 429: keep to the time that it names; where it names none, every further pause is twice as long."""
+        now = self._clock()
         self._pace_ms = self._SLOW_MS
-        self._closed_until = self._clock() + 1000 * min(seconds, max(self._LONGEST_SECONDS, retry_in or 0))
+        if retry_in is not None:
+            self._closed_until = max(self._closed_until, now + 1000 * retry_in)
+        elif not self.pauses:  # and it is not one of several that were under way when it began to
+            self._closed_until = now + 1000 * min(self._FIRST_SECONDS * 2**self._refusals, self._LONGEST_SECONDS)
+            self._refusals = min(self._refusals + 1, 10)
 
     def sent(self) -> None:
         """Note a success: each halves the distance to the next, until there is none."""

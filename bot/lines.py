@@ -1,0 +1,108 @@
+"""What many lanes share, and wait for in one queue: a budget, and a server that answers or does not."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from bot.networks.errors import Unavailable
+from storage import budgets
+from storage.budgets import Allowance
+from storage.deliveries import Among
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+# A server that does not answer is asked by one lane at a time: at once, and then so much later each time, at most so late.
+_PROBE_LATER: Final = 1_000
+_PROBE_AT_MOST: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Lanes that are worked off side by side; those of other lines are never waited for.
+
+    With a `budget` they share it and one server, and who goes first is decided before any is begun: by urgency, then by
+    how long it has waited. `allowances` says what of the budget the lanes of each urgency may use.
+    """
+
+    lanes: Among
+    budget: str = ""
+    allowances: Mapping[bool, tuple[Allowance, ...]] = field(default_factory=dict)
+
+    def by_urgency(self) -> list[tuple[Among, tuple[Allowance, ...]]]:
+        """Return its lanes in the order in which they come, each with what it may use."""
+        if not self.budget:
+            return [(self.lanes, ())]
+        return [(replace(self.lanes, urgent=urgent), self.allowances[urgent]) for urgent in (True, False)]
+
+
+class WorkedLine:
+    """A line as one worker sees it: what it has begun there, and whether the server answers."""
+
+    def __init__(self, line: Line, places: int) -> None:
+        self.line: Final = line
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._places: Final = places
+        # Leased, and not yet drawn on the budget.
+        self._undrawn = 0
+        self._failures = 0
+        # When the server may be asked again: as it said, or as we find sensible.
+        self._named_at = 0
+        self._probe_at = 0
+        self._probe: asyncio.Task[None] | None = None
+
+    @property
+    def places(self) -> int:
+        """Return how many more lanes can be worked on, were there something to do in them."""
+        if self._failures:
+            return 0 if self._probe is not None else 1
+        return self._places - len(self.tasks)
+
+    def waiting(self) -> list[Among]:
+        """Return its lanes by urgency, unless none of them can be begun before another is through."""
+        return [among for among, _ in self.line.by_urgency()] if self.places > 0 else []
+
+    async def room(self, connection: "AsyncConnection", among: Among, now: int) -> tuple[int, int]:
+        """Return how many lanes of an urgency can be begun, and when one can be: the server and the budget decide."""
+        opens_at = max(self._named_at, self._probe_at)
+        if among.urgent is None or opens_at > now:
+            return (0 if opens_at > now else self.places), opens_at
+        free, again_at = await budgets.room(connection, self.line.budget, self.line.allowances[among.urgent], now)
+        return min(self.places, free - self._undrawn), again_at
+
+    def begin(self, task: asyncio.Task[None]) -> None:
+        """Note that a lane is being worked off."""
+        self.tasks.add(task)
+        self._undrawn += 1
+        if self._failures:
+            self._probe = task
+
+    def drawn(self) -> None:
+        """Note that a lane has drawn on the budget, or does not want to."""
+        self._undrawn -= 1
+
+    def end(self, task: asyncio.Task[None]) -> None:
+        """Note that a lane is worked off."""
+        self.tasks.discard(task)
+        if self._probe is task:
+            self._probe = None
+
+    def answered(self) -> None:
+        """Note that the server answers: everything that waits goes on, though not before a time that it has named."""
+        self._failures = self._probe_at = 0
+
+    def failed(self, now: int, problem: Unavailable) -> bool:
+        """Note that the server did not; tell whether that is likely to be about all lanes, and not about one alone.
+
+        It is when the server named a time, or has answered nobody since it failed last.
+        """
+        if not self.line.budget:
+            return False
+        again = self._failures > 0
+        if problem.retry_in is not None:
+            self._named_at = max(self._named_at, now + int(problem.retry_in * 1000))
+        else:
+            self._probe_at = now + min(_PROBE_AT_MOST, _PROBE_LATER * self._failures)
+        self._failures += 1
+        return again or problem.retry_in is not None
