@@ -46,7 +46,7 @@ from handlers.texts import Catalogue
 from storage import accounts, claims, grants, links
 from storage.budgets import Allowance
 from storage.database import Database
-from storage.keys import Keys
+from storage.keys import Keys, distinct
 from storage.records import DeliveryKind, Direction, Evidence, NetworkName
 
 _START: Final = 1_900_000_000_000  # in the evening: no period begins with it
@@ -130,7 +130,7 @@ class Town:
                     now = self._clock()
                     _, person = await accounts.meet(connection, network, ids[-1], name, now)
                     listed = np.array(self._chance.sample(range(1, self._people + 1), length), np.uint64)
-                    following = links.distinct(self._keys.of_ids(listed))
+                    following = distinct(self._keys.of_ids(listed))
                     into = person.id, "archive", Direction.FOLLOWING
                     await links.add(connection, *into, following, now, replace=True)
                     await grants.keep(

@@ -1,14 +1,15 @@
 """The link store under the reference load: how fast lists are stored, indexed, found and deleted, and what they take.
 
-    python -m bench.links [--quick] [--people 33000] [--database-url URL]
+    python -m bench.links [--quick] [--people 33000] [--database-url URL] [--beside-at-size]
 
-Everything goes through the application's own functions. Beside it, in the same run: raw sqlite3 executemany into an empty
-table of links, and a table of links as large as the load. Loading and looking up are done by processes of their own, whose
-memory is told. Times are medians in milliseconds unless named
-otherwise. Prints one JSON object.
+Everything goes through the application's own functions. Beside it, length by length: raw sqlite3 executemany, equally durable,
+into an empty table of links and into one as large as the load, whose pages the system was made to forget; on PostgreSQL,
+COPY into nodes and edges. Loading and looking up are done by processes of their own, whose memory is told.
+Times are medians in milliseconds unless named otherwise. Prints one JSON object.
 """
 
 import asyncio
+import itertools
 import json
 import os
 import resource
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -26,39 +28,47 @@ import click
 import numpy as np
 import sqlalchemy as sa
 
-from bench import links_beside
-from bench.links_graph import PEOPLE, Graph
+from bench import links_beside, links_beside_postgres, links_import
+from bench.links_graph import PEOPLE, Graph, Ids
 from storage import links, segments
-from storage.database import Database
+from storage.database import Database, parse_url
 from storage.keys import Keys, Keys64
 from storage.records import Direction
 from storage.tables import person
 
 _QUICK_PEOPLE: Final = 2_000
-_LISTS_A_TRANSACTION: Final = 20
-_LENGTHS: Final = (2_000, 20_000, 100_000)
-_LISTS_A_LENGTH: Final = 7
+_LISTS_A_TRANSACTION: Final = 10
+# How many lists of which lengths are stored one by one.
+_LENGTHS: Final = {2_000: 51, 20_000: 15, 100_000: 7}
 _LOOKS: Final = 200
+_ROWS: Final = "rows.sqlite3"
 # Whom the marginal lists belong to: numbers beyond everybody's.
 _FIRST_NEW: Final = 10_000_000
 _KEYS: Final = Keys("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", [Keys.generate()[1]])  # the same every time
 
 
+Store = Callable[[int, Keys64], Awaitable[float]]
+"""Store a list for a number of somebody's, and tell how many milliseconds that took."""
+
+
 class Locks:
-    """How long transactions that write held what others wait for, in milliseconds."""
+    """How long transactions that write held what others wait for, in milliseconds: from their beginning to after COMMIT.
+
+    On SQLite others wait for the one connection that writes; on PostgreSQL for nothing but rows.
+    """
 
     def __init__(self, database: Database) -> None:
         self.held: list[float] = []
-        self._begun = 0.0
-        engine = database._writer.sync_engine  # noqa: SLF001  # what is measured
-        sa.event.listen(engine, "begin", self._begin)
-        sa.event.listen(engine, "commit", self._commit)
+        self._begun: dict[int, float] = {}
+        pool = database._writer.sync_engine.pool  # noqa: SLF001  # what is measured
+        sa.event.listen(pool, "checkout", self._taken)
+        sa.event.listen(pool, "checkin", self._given_back)
 
-    def _begin(self, _connection: sa.Connection) -> None:
-        self._begun = time.perf_counter()
+    def _taken(self, _driver: object, record: object, _proxy: object) -> None:
+        self._begun[id(record)] = time.perf_counter()
 
-    def _commit(self, _connection: sa.Connection) -> None:
-        self.held.append(1000 * (time.perf_counter() - self._begun))
+    def _given_back(self, _driver: object, record: object) -> None:
+        self.held.append(1000 * (time.perf_counter() - self._begun.pop(id(record))))
 
     def figures(self) -> dict[str, float]:
         """Return what most and the longest took."""
@@ -114,7 +124,7 @@ async def load(url: str, people: int, lists: Path) -> dict[str, Any]:
             else:
                 return busy
 
-    begun = time.perf_counter()
+    begun, cpu_before = time.perf_counter(), time.process_time()
     tending = asyncio.create_task(tend())
     with lists.open("rb") as file:
         for first in range(0, people, _LISTS_A_TRANSACTION):
@@ -127,7 +137,7 @@ async def load(url: str, people: int, lists: Path) -> dict[str, Any]:
     stored = time.perf_counter() - begun
     loading = False
     busy = await tending
-    seconds = time.perf_counter() - begun
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu_before
     total = int(ends[-1])
     size = await used_bytes(database)
     async with database.reading() as connection:
@@ -138,6 +148,7 @@ async def load(url: str, people: int, lists: Path) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "seconds_until_stored": round(stored, 1),
         "seconds_of_upkeep": round(busy, 1),
+        "cpu_seconds": round(cpu, 1),
         "links_a_second": round(total / seconds),
         "bytes_a_link": round(size / total, 2),
         "segments_by_level": {str(level): levels.count(level) for level in sorted(set(levels))},
@@ -185,10 +196,9 @@ async def used_bytes(database: Database) -> int:
 # Looking up, and single lists.
 
 
-async def look(url: str, people: int) -> dict[str, Any]:
+async def look(url: str, people: int, folder: Path) -> dict[str, Any]:
     """Look arrivals up, import, match and delete single lists; in a process that did not load them."""
     database = Database(url)
-    graph = Graph(people)
     wanted = await followed_by(database, {"0": 0, "10": 10, "1k": 1_000, "20k": 20_000}, people)
     figures: dict[str, Any] = {"rss_mb_before": resident_mb(), "followers": {}}
     for name, (keys, followers) in wanted.items():
@@ -206,9 +216,7 @@ async def look(url: str, people: int) -> dict[str, Any]:
             "people_ms": round(statistics.median(pages), 3),
         }
     figures["rss_mb"] = resident_mb()
-    figures["lists"] = await single_lists(database, graph, people)
-    figures["rss_mb_at_the_end"] = resident_mb()
-    figures["rss_mb_peak"] = resident_mb(peak=True)
+    figures["lists"] = await single_lists(database, people, folder)
     await database.close()
     return figures
 
@@ -259,26 +267,41 @@ def forget_pages(path: str) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-async def single_lists(database: Database, graph: Graph, people: int) -> dict[str, Any]:
-    """Import, match and delete lists of certain lengths, each in a transaction of its own."""
-    registered = np.sort(_KEYS.of_ids(np.array([Graph.popular(rank) for rank in range(0, 3 * people, 3)], np.uint64)))
+async def single_lists(database: Database, people: int, folder: Path) -> dict[str, Any]:
+    """Import, match and delete lists of certain lengths, each in a transaction of its own, beside other ways to store them."""
+    registry = await links_import.register(database, _KEYS, people)
+    sources = itertools.count(people)
     figures: dict[str, Any] = {}
-    for length in _LENGTHS:
-        store: list[float] = []
-        match: list[float] = []
-        for number in range(_LISTS_A_LENGTH):
-            keys = _KEYS.of_ids(graph.list_as_long(_FIRST_NEW + number, 4 * length, length))
-            store.append(await timed(partial(keep, database, number, keys)))
-            own = np.sort(keys)
-            begun = time.perf_counter()
-            links.hold(own, registered)
-            match.append(1000 * (time.perf_counter() - begun))
-        delete = [await timed(partial(drop, database, number)) for number in range(_LISTS_A_LENGTH)]
-        figures[str(length)] = {
-            "store_ms": round(statistics.median(store), 3),
-            "match_ms": round(statistics.median(match), 3),
-            "delete_ms": round(statistics.median(delete), 3),
-        }
+    if database.is_sqlite:
+        forget_pages(str(database.url.database))
+    async with other_ways(database, folder) as others:
+        for length, count in _LENGTHS.items():
+            ids = new_ids(people, length, count)
+            lists = [_KEYS.of_ids(each) for each in ids]
+            store = [await timed(partial(keep, database, number, keys)) for number, keys in enumerate(lists)]
+            beside = {
+                name: [await store_ms(next(sources), keys) for keys in lists] for name, store_ms in others.items()
+            }
+            match: list[float] = []
+            for keys in lists:
+                own = np.sort(keys)
+                begun = time.perf_counter()
+                registry.matches(own)
+                match.append(1000 * (time.perf_counter() - begun))
+            delete = [await timed(partial(drop, database, number)) for number in range(count)]
+            median = statistics.median(store)
+            figures[str(length)] = {
+                "store_ms": round(median, 3),
+                "beside_ms": {name: round(statistics.median(times), 2) for name, times in beside.items()},
+                "times_as_quick_as": {
+                    name: round(statistics.median(times) / median, 1) for name, times in beside.items()
+                },
+                "match_ms": round(statistics.median(match), 3),
+                "delete_ms": round(statistics.median(delete), 3),
+                "from_archive": await links_import.figures(
+                    database, _KEYS, registry, [links_import.archive(each) for each in ids[:21]]
+                ),
+            }
     return figures
 
 
@@ -297,39 +320,43 @@ async def drop(database: Database, number: int) -> None:
 # Beside it.
 
 
-def beside(folder: Path, lists: Path, people: int) -> dict[str, Any]:
-    """Do the same with a row for each link."""
-    graph, ends = Graph(people), np.load(lists.with_suffix(".ends.npy"))
-    connection, figures = links_beside.filled(folder / "rows.sqlite3", lists, ends)
-    figures["lists"] = {}
-    for length in _LENGTHS:
-        new = [_KEYS.of_ids(graph.list_as_long(_FIRST_NEW + n, 4 * length, length)) for n in range(_LISTS_A_LENGTH)]
-        empty = links_beside.into_empty_table(folder, new)
-        large = [links_beside.store_ms(connection, people + n, keys) for n, keys in enumerate(new)]
-        figures["lists"][str(length)] = {
-            "store_ms_empty_table": round(statistics.median(empty), 2),
-            "store_ms": round(statistics.median(large), 2),
-        }
-    popular = _KEYS.of_ids(np.array([Graph.popular(0)], np.uint64))[0]
-    figures["most_popular_ms"] = round(
-        statistics.median(links_beside.look_up_ms(connection, popular) for _ in range(20)), 2
-    )
-    connection.close()
-    return figures
+@asynccontextmanager
+async def other_ways(database: Database, folder: Path) -> AsyncIterator[dict[str, Store]]:
+    """Give the other ways to store a list, as far as `fill` has prepared them, by their names."""
+    if not database.is_sqlite:
+        nodes = await links_beside_postgres.Beside.opened(database.url)
+        yield {"nodes_and_edges": nodes.store_ms}
+        await nodes.close()
+        return
+
+    async def into_empty_table(source: int, keys: Keys64) -> float:
+        connection = links_beside.opened(folder / f"empty-{source}.sqlite3")
+        with closing(connection):
+            return links_beside.store_ms(connection, source, keys)
+
+    ways: dict[str, Store] = {"executemany_into_empty_table": into_empty_table}
+    path = folder / _ROWS
+    if not path.exists():
+        yield ways
+        return
+    forget_pages(str(path))
+    connection = links_beside.opened(path)
+
+    async def into_link_table(source: int, keys: Keys64) -> float:
+        return links_beside.store_ms(connection, source, keys)
+
+    with closing(connection):
+        yield {**ways, "link_table": into_link_table}
 
 
-def ratios(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return how many times as quick a list is stored."""
-    ours, theirs = figures["look"]["lists"], figures["beside"]["lists"]
-    return {
-        length: {
-            "of_executemany_into_empty_table": round(
-                theirs[length]["store_ms_empty_table"] / ours[length]["store_ms"], 1
-            ),
-            "of_link_table": round(theirs[length]["store_ms"] / ours[length]["store_ms"], 1),
-        }
-        for length in ours
-    }
+def fill(url: str, folder: Path, lists: Path) -> dict[str, Any]:
+    """Store everybody's links with a row for each: a table on SQLite, nodes and edges on PostgreSQL."""
+    ends, popular = np.load(lists.with_suffix(".ends.npy")), _KEYS.of_ids(np.array([Graph.popular(0)], np.uint64))[0]
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return links_beside.fill(folder / _ROWS, lists, ends, popular)
+    registered = _KEYS.of_ids(np.array([Graph.popular(3 * number) for number in range(len(ends))], np.uint64))
+    return asyncio.run(links_beside_postgres.filled(parsed, lists, ends, registered, popular))
 
 
 # The whole.
@@ -349,6 +376,12 @@ def write_lists(path: Path, people: int) -> None:
     np.save(path.with_suffix(".ends.npy"), ends)
 
 
+def new_ids(people: int, length: int, count: int) -> list[Ids]:
+    """Return so many single lists of a length."""
+    graph = Graph(people)
+    return [graph.list_as_long(_FIRST_NEW + number, 4 * length, length) for number in range(count)]
+
+
 def in_own_process(*arguments: str) -> dict[str, Any]:
     """Have a part of this done by a process of its own."""
     done = subprocess.run(
@@ -358,28 +391,37 @@ def in_own_process(*arguments: str) -> dict[str, Any]:
     return figures
 
 
-def parts() -> Iterator[str]:
-    """Yield the names of what runs in a process of its own."""
-    yield from ("graph", "load", "look", "beside")
-
-
 @click.command(help=__doc__)
 @click.option("--quick", is_flag=True, help=f"Only {_QUICK_PEOPLE:,} people.")
 @click.option("--people", default=PEOPLE, show_default=True, type=click.IntRange(100, 2_000_000))
 @click.option("--database-url", default=None, help="An empty database, instead of SQLite in a temporary folder.")
-@click.option("--part", type=click.Choice(list(parts())), hidden=True)
+@click.option(
+    "--beside-at-size/--no-beside-at-size",
+    "at_size",
+    default=None,
+    help="Also store into what has a row for each link of the load, which takes minutes; the default unless --quick.",
+)
+@click.option("--part", type=click.Choice(["graph", "load", "fill", "look"]), hidden=True)
 @click.argument("arguments", nargs=-1)
-def main(quick: bool, people: int, database_url: str | None, part: str | None, arguments: tuple[str, ...]) -> None:
+def main(
+    quick: bool,
+    people: int,
+    database_url: str | None,
+    at_size: bool | None,
+    part: str | None,
+    arguments: tuple[str, ...],
+) -> None:
     """Read the options, measure, and print the figures."""
+    at_size = not quick if at_size is None else at_size
     if part == "graph":
         write_lists(Path(arguments[0]), int(arguments[1]))
         return
     if part == "load":
         figures = asyncio.run(load(arguments[0], int(arguments[1]), Path(arguments[2])))
-    elif part == "beside":
-        figures = beside(Path(arguments[0]), Path(arguments[1]), int(arguments[2]))
+    elif part == "fill":
+        figures = fill(arguments[0], Path(arguments[1]), Path(arguments[2]))
     elif part == "look":
-        figures = asyncio.run(look(arguments[0], int(arguments[1])))
+        figures = asyncio.run(look(arguments[0], int(arguments[1]), Path(arguments[2])))
     else:
         with tempfile.TemporaryDirectory(prefix="reflock-links-") as folder:
             crowd = str(_QUICK_PEOPLE if quick else people)
@@ -389,10 +431,9 @@ def main(quick: bool, people: int, database_url: str | None, part: str | None, a
             figures = {
                 "people": int(crowd),
                 "load": in_own_process("load", url, crowd, lists),
-                "look": in_own_process("look", url, crowd),
-                "beside": in_own_process("beside", folder, lists, crowd),
+                "beside": in_own_process("fill", url, folder, lists) if at_size else {},
+                "look": in_own_process("look", url, crowd, folder),
             }
-            figures["ratios"] = ratios(figures)
     json.dump(figures, sys.stdout)
     print()
 

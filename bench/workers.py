@@ -60,7 +60,7 @@ async def promise(database: Database, round_: str, people: int) -> list[str]:
         Promise(
             kind=DeliveryKind.REPLY,
             key=f"{round_}:{person}:{number}",
-            lane=f"say:{round_}:{person}",
+            lane=deliveries.say_lane(NetworkName.BLUESKY, f"{round_}:{person}"),
             payload={
                 "actor": f"did:plc:person{person}",
                 "handle": f"person{person}.example",

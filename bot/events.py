@@ -107,7 +107,7 @@ def _promise(speech: Speech, part: int, text: str, *, prompt: bool) -> Promise:
     return Promise(
         kind=kind,
         key=f"{speech.key}:{part}",
-        lane=deliveries.say_lane(speech.account.id),
+        lane=deliveries.say_lane(speech.account.network, speech.account.id),
         payload={
             "actor": speech.account.id,
             "handle": speech.account.handle,

@@ -28,7 +28,7 @@ class Speaking(Performer):
 
     def __init__(self, events: Events, allowances: Allowances) -> None:
         self._events = events
-        self.lines: Final = [_line(network, each) for network, each in allowances.items()]
+        self.lines = [_line(network, each) for network, each in allowances.items()]
         self._line_on: Final = dict(zip(allowances, self.lines, strict=True))
 
     def budget(self, first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:

@@ -18,7 +18,7 @@ from handlers import zipped
 from handlers.texts import N_
 from handlers.words import WordError, x_handle
 from handlers.zipped import ArchiveError
-from storage.links import distinct
+from storage.keys import distinct
 
 __all__ = ["ArchiveError", "Lists", "Part", "parse_file", "read_archive"]
 

@@ -14,7 +14,7 @@ from handlers.texts import N_
 from handlers.words import XHandle
 from storage import accounts, arrivals, claims, decisions, grants, links
 from storage.codes import Purpose
-from storage.keys import Keys, Keys64
+from storage.keys import Keys, Keys64, distinct
 from storage.links import TYPED, Stored
 from storage.records import Cadence, Choice, Direction, Discoverable
 
@@ -37,7 +37,7 @@ def keyed(keys: Keys, lists: Lists) -> Keyed:
     """Make the pseudonyms: of long lists that takes a while, and no transaction should wait for it."""
 
     def of_ids(ids: Ids | None) -> Keys64 | None:
-        return None if ids is None else links.distinct(keys.of_ids(ids))
+        return None if ids is None else distinct(keys.of_ids(ids))
 
     return Keyed(lists, of_ids(lists.following), of_ids(lists.followers), keys.of_handles(lists.handles))
 

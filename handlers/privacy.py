@@ -150,7 +150,7 @@ def _revocations(forgotten: Forgotten, name: str) -> list[Promise]:
         Promise(
             kind=DeliveryKind.REVOKE,
             key=f"forgotten:{name}:revoke:{number}",
-            lane=f"act:forgotten:{name}",
+            lane=deliveries.act_lane(f"forgotten:{name}"),
             payload={"secret": secret.decode("ascii")},
             network=network,
         )
@@ -163,7 +163,7 @@ def _last_word(ctx: Context, name: str, account: Account, thread: str | None) ->
     return Promise(
         kind=DeliveryKind.REPLY,
         key=f"forgotten:{name}:farewell",
-        lane=f"say:forgotten:{name}",
+        lane=deliveries.say_lane(account.network, f"forgotten:{name}"),
         payload={
             "text": farewell(ctx.texts),
             "language": ctx.texts.language,

@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -21,6 +21,7 @@ from sqlalchemy.engine.url import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from storage import one_hop
+from storage.carrying import carrying_over
 from storage.tables import sequence
 
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -32,6 +33,7 @@ PRAGMAS: Final = (
     f"busy_timeout={_BUSY_TIMEOUT_MS}",
     "foreign_keys=ON",
     "secure_delete=ON",
+    "wal_autocheckpoint=4000",
 )
 _READERS: Final = 4
 # How often whoever holds a task looks whether the line to the server still stands.
@@ -175,6 +177,12 @@ class Database:
         async with self._reader.connect() as connection:
             yield connection
 
+    @asynccontextmanager
+    async def much_written(self) -> AsyncIterator[None]:
+        """Write so much inside that SQLite's log is to be carried over into its file meanwhile."""
+        async with carrying_over(str(self.url.database)) if self.is_sqlite else nullcontext():
+            yield
+
     async def is_empty(self) -> bool:
         """Tell whether no revision was ever installed."""
         async with self.reading() as connection:
@@ -208,8 +216,9 @@ class Database:
             command.upgrade(config, "head")
 
         async with self.transaction() as connection:
-            if not self.is_sqlite:
-                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+            # Alone from here on: Alembic keeps what it is about in the whole process. On SQLite any statement takes the lock.
+            alone = sa.literal(1) if self.is_sqlite else sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)
+            await connection.execute(sa.select(alone))
             await connection.run_sync(run)
 
     async def close(self) -> None:
@@ -276,7 +285,8 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
 
     @sa.event.listens_for(engine.sync_engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if readers else "BEGIN IMMEDIATE")
+        made: one_hop.OneHopConnection = connection.connection.driver_connection  # type: ignore[assignment]  # see above
+        made.begin("BEGIN" if readers else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -410,12 +420,17 @@ def is_trouble(error: BaseException) -> bool:
     return error.connection_invalidated or (code or 0) & 0xFF in _SQLITE_TROUBLE or state[:2] in _POSTGRES_TROUBLE
 
 
-_NEXT: Final = (
-    sa.update(sequence)
-    .where(sequence.c.name == sa.bindparam("sequence"))
-    .values(value=sequence.c.value + 1)
-    .returning(sequence.c.value)
-)
+def next_numbers(name: Any) -> Any:
+    """Make the statement that gives out the next number of a sequence; what is in a transaction follows its commit."""
+    return (
+        sa.update(sequence)
+        .where(sequence.c.name == name)
+        .values(value=sequence.c.value + 1)
+        .returning(sequence.c.value)
+    )
+
+
+_NEXT: Final = next_numbers(sa.bindparam("sequence"))
 
 
 async def next_number(connection: AsyncConnection, name: str) -> int:

@@ -78,8 +78,6 @@ class Lease:
 
 
 _SAY: Final = "say:"
-# The id of an account tells its network: a DID, or the address of an actor.
-_IDS: Final[Mapping[NetworkName, str]] = {NetworkName.BLUESKY: "did:", NetworkName.MASTODON: "http"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +96,12 @@ ASKING: Final = Among(but=_SAY)
 
 def speaking_on(network: NetworkName) -> Among:
     """Return the lanes of what we say on one network."""
-    return Among(_SAY + _IDS[network])
+    return Among(f"{_SAY}{network}:")
 
 
-def say_lane(account_id: str) -> str:
+def say_lane(network: NetworkName, account_id: str) -> str:
     """Name the lane of what is said to one account."""
-    return f"{_SAY}{account_id}"
+    return f"{_SAY}{network}:{account_id}"
 
 
 def ask_lane(account_id: str) -> str:
@@ -118,7 +116,7 @@ def act_lane(account_id: str) -> str:
 
 def account_of(lane_name: str) -> str:
     """Return the id of the account that a lane is about."""
-    return lane_name.partition(":")[2]
+    return lane_name.split(":", 2 if lane_name.startswith(_SAY) else 1)[-1]
 
 
 _ONE: Final = delivery.c.id == sa.bindparam("delivery")

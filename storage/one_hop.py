@@ -4,8 +4,8 @@ aiosqlite hands every call to a thread, and SQLAlchemy opens a cursor, executes,
 time: most of a short statement's time is spent waiting for the thread. Here a statement and its rows are one call
 (measured: 2.1 times as many short statements a second). Inside a writer's transaction they need no thread at all: whoever
 holds the write lock waits for nobody, and is to be through soon (measured: half the CPU time of a message). What may take
-its time goes to the thread: BEGIN, which waits for the lock, COMMIT, which waits for the disk, readers, and a transaction
-that says so. The engine takes it by its documented `async_creator_fn`.
+its time goes to the thread: BEGIN, which waits for the lock, with the first statement behind it, COMMIT, which waits for
+the disk, readers, and a transaction that says so. The engine takes it by its documented `async_creator_fn`.
 """
 
 import sqlite3
@@ -22,6 +22,21 @@ class OneHopConnection(aiosqlite.Connection):
     direct = False
     # Whether a statement was given to the thread whose answer nobody has waited for: what it does is not known.
     unanswered = False
+    _beginning: str | None = None
+
+    def begin(self, statement: str) -> None:
+        """Begin a transaction by this statement as soon as there is something to do in it."""
+        self._beginning = statement
+
+    def taken_beginning(self) -> str | None:
+        """Return by what the next statement must begin a transaction, once."""
+        statement, self._beginning = self._beginning, None
+        return statement
+
+    async def commit(self) -> None:
+        """Commit what was begun."""
+        if self.taken_beginning() is None:
+            await super().commit()
 
     def cursor(self) -> Any:
         """Return a cursor; nothing is asked of the thread before there is a statement."""
@@ -29,6 +44,7 @@ class OneHopConnection(aiosqlite.Connection):
 
     async def rollback(self) -> None:
         """Roll back what there is: SQLAlchemy also asks for it after every commit, when there is nothing."""
+        self.taken_beginning()
         if self.unanswered or self._conn.in_transaction:
             await super().rollback()
 
@@ -70,14 +86,17 @@ class _Cursor:
         if connection.direct and connection.in_transaction:
             self._do(act)
             return self
+        beginning = connection.taken_beginning()  # here: a rollback may come before the thread gets to it
         connection.unanswered = True
-        await connection._execute(self._do, act)  # type: ignore[no-untyped-call]  # aiosqlite leaves it untyped  # noqa: SLF001  # the connection is our own subclass
+        await connection._execute(self._do, act, beginning)  # type: ignore[no-untyped-call]  # aiosqlite leaves it untyped  # noqa: SLF001  # the connection is our own subclass
         connection.unanswered = False
         return self
 
-    def _do(self, act: Callable[[sqlite3.Cursor], list[Any]]) -> None:
+    def _do(self, act: Callable[[sqlite3.Cursor], list[Any]], beginning: str | None = None) -> None:
         cursor = self._connection._conn.cursor()  # noqa: SLF001  # the connection is our own subclass
         try:
+            if beginning is not None:
+                cursor.execute(beginning)
             self._rows = act(cursor)
             self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
         finally:

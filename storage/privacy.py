@@ -121,8 +121,8 @@ async def forget(connection: AsyncConnection, keys: Keys, person_id: int, now: i
     known = await accounts.of_person(connection, person_id)
     ids = [each.id for each in known]
     secrets = [(grant.network, grant.secret) for grant in await grants.of_person(connection, person_id) if grant.secret]
-    queues = (deliveries.say_lane, deliveries.ask_lane, deliveries.act_lane)
-    lanes = [queue(each) for each in ids for queue in queues]
+    lanes = [deliveries.say_lane(each.network, each.id) for each in known]
+    lanes += [queue(each) for each in ids for queue in (deliveries.ask_lane, deliveries.act_lane)]
     secrets += [(network, secret) for _, network, secret in await grants.revocations(connection, lanes)]
     freed = await claims.withdraw_all(connection, person_id, now)
     touched = await _batches_about(connection, person_id)

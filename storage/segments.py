@@ -10,7 +10,7 @@ segment is written anew.
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -21,16 +21,18 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.database import Database, next_number
-from storage.keys import Keys64
+from storage.dialect import prepared
+from storage.keys import Keys64, distinct
 from storage.postings import BUCKET_BITS, Slots, bits_for, first_id, pack, slots_of, unpack
 from storage.records import Direction
 from storage.tables import posting, segment, upload
 
 # What one transaction writes at most: nobody shall wait for it longer than some 50 ms.
-_BYTES_A_TRANSACTION: Final = 4 << 20
+_BYTES_A_TRANSACTION: Final = 2 << 20
 _ROWS_A_TRANSACTION: Final = 1_500
+_BUCKETS_A_TRANSACTION: Final = 192
 # About so many links are merged at a time.
-_LINKS_A_PIECE: Final = 1_000_000
+_LINKS_A_PIECE: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,11 @@ class Sizes:
     """When the index grows (python -m bench.links measures it).
 
     So many links may be `pending`: to scan them is about as quick as to look them up. At most so many are `sorted` in one
-    go, in some 100 MB, unless a single list is longer. `fan` segments of a level become one of the next.
+    go, in some 60 MB, unless a single list is longer. `fan` segments of a level become one of the next.
     """
 
     pending: int = 250_000
-    sorted: int = 2_000_000
+    sorted: int = 1_000_000
     fan: int = 8
 
 
@@ -98,14 +100,14 @@ async def slots_with(connection: AsyncConnection, keys: Keys64) -> tuple[Slots, 
     known = 0
     for number, key in enumerate(keys):
         rows = (await connection.execute(_LOOK_UP, {"key": int(key.view(np.int64))})).all()
-        until = max((row.hi for row in rows), default=0)
+        until = max((hi for hi, _ in rows), default=0)
         # Of several statements the first one saw the least.
         known = until if number == 0 else min(known, until)
-        found += [slots_of(row.data, keys[number : number + 1]) for row in rows if row.data is not None]
+        found += [slots_of(data, key) for _, data in rows if data is not None]
     if not found:
         return np.empty(0, np.uint32), known
-    together = np.unique(np.concatenate(found))
-    return together[together <= known], known
+    together = distinct(np.concatenate(found))
+    return together[: np.searchsorted(together, known, side="right")], known
 
 
 async def live_segments(connection: AsyncConnection) -> list[Segment]:
@@ -132,24 +134,30 @@ async def tend(database: Database, sizes: Sizes = SIZES) -> bool:
         left_over = await _in_state(connection, SegmentState.BUILDING, SegmentState.DEAD)
         live = await live_segments(connection)
         pending = await _pending(connection, live)
-    if left_over:
-        await _clear(database, left_over)
-        return True
-    if sum(n for _, n in pending) >= sizes.pending:
-        await _flush(database, live, _cut(pending, sizes.sorted), sizes)
-        return True
-    if (peers := _to_merge(live, sizes.fan)) is not None:
-        await _merge(database, peers, max(each.level for each in peers) + 1)
-        return True
-    return False
+    peers = _to_merge(live, sizes.fan)
+    many = sum(n for _, n in pending) >= sizes.pending
+    if not left_over and not many and peers is None:
+        return False
+    async with database.much_written():
+        if left_over:
+            await _clear(database, left_over)
+        elif many:
+            await _flush(database, live, _cut(pending, sizes.sorted), sizes)
+        elif peers is not None:
+            await _merge(database, peers, max(each.level for each in peers) + 1)
+    return True
 
 
 def _to_merge(live: Sequence[Segment], fan: int) -> list[Segment] | None:
-    """Return enough neighbours of one level, the lowest first, with what is smaller between them."""
+    """Return enough neighbours of one level, the lowest first, with what is smaller between them.
+
+    When there are twice as many as that in all, which every look-up looks into, smaller ones count as well.
+    """
+    crowded = len(live) >= 2 * fan
     for level in sorted({each.level for each in live}):
         for small, neighbours in itertools.groupby(live, lambda each: each.level <= level):  # noqa: B023  # used at once
             run = list(neighbours)
-            places = [place for place, each in enumerate(run) if each.level == level]
+            places = [place for place, each in enumerate(run) if crowded or each.level == level]
             if small and len(places) >= fan:
                 return run[places[0] : places[-1] + 1]
     return None
@@ -234,6 +242,17 @@ async def _flush(database: Database, live: Sequence[Segment], pending: Sequence[
 async def _built(database: Database, lists: Sequence[tuple[int, int]], sizes: Sizes, lo: int | None = None) -> Segment:
     """Write a segment of some lists; nobody sees it yet."""
     first, last = lists[0][0], lists[-1][0]
+    keys, slots = await _in_order(database, first, last)
+    level = 0  # as if so many links had come little by little
+    while len(keys) > sizes.pending * sizes.fan ** (level + 1) // 2:
+        level += 1
+    made = await _begun(database, level, len(keys), first if lo is None else lo, last)
+    await _write(database, made, keys, slots)
+    return made
+
+
+async def _in_order(database: Database, first: int, last: int) -> tuple[Keys64, Slots]:
+    """Return the links of lists of people followed, ascending by key."""
     async with database.reading() as connection:
         rows = (
             await connection.execute(
@@ -250,13 +269,7 @@ async def _built(database: Database, lists: Sequence[tuple[int, int]], sizes: Si
         order = np.argsort(keys)
         return keys[order], slots[order]
 
-    keys, slots = await asyncio.to_thread(in_order)
-    level = 0  # as if so many links had come little by little
-    while len(keys) > sizes.pending * sizes.fan ** (level + 1) // 2:
-        level += 1
-    made = await _begun(database, level, len(keys), first if lo is None else lo, last)
-    await _write(database, made, keys, slots)
-    return made
+    return await asyncio.to_thread(in_order)
 
 
 async def _merge(database: Database, segments: Sequence[Segment], level: int) -> int:
@@ -265,15 +278,26 @@ async def _merge(database: Database, segments: Sequence[Segment], level: int) ->
     made = await _begun(database, level, links, segments[0].lo, segments[-1].hi)
     async with database.reading() as connection:
         here = await _alive(connection, made.lo, made.hi)
-    kept = 0
     bits = min(each.bits for each in segments)
     pieces = min(max(links // _LINKS_A_PIECE, 1).bit_length() - 1, bits)
-    for piece in range(1 << pieces):
+
+    async def together(piece: int) -> tuple[Keys64, Slots]:
         async with database.reading() as connection:
             data = [row for each in segments for row in await connection.scalars(_postings(each, piece, pieces))]
-        keys, slots = await asyncio.to_thread(_together, data, here, made.lo)
-        kept += len(keys)
-        await _write(database, made, keys, slots)
+        return await asyncio.to_thread(_together, data, here, made.lo)
+
+    kept = 0
+    coming = asyncio.create_task(together(0))
+    try:
+        for piece in range(1 << pieces):
+            keys, slots = await coming
+            if piece + 1 < 1 << pieces:  # the next one is read and sorted while this one is written
+                coming = asyncio.create_task(together(piece + 1))
+            kept += len(keys)
+            await _write(database, made, keys, slots)
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
     await _switch(database, [Segment(made.id, level, made.bits, kept, made.lo, made.hi)], segments)
     return kept
 
@@ -300,7 +324,8 @@ def _together(postings: Iterable[bytes], here: NDArray[np.bool_], lo: int) -> tu
     keys = np.concatenate([part[0] for part in parts])
     slots = np.concatenate([part[1] for part in parts])
     stay = here[slots.astype(np.int64) - lo]
-    keys, slots = keys[stay], slots[stay]
+    if not stay.all():
+        keys, slots = keys[stay], slots[stay]
     order = np.argsort(keys, kind="stable")  # quickest for what are a few ascending runs
     return keys[order], slots[order]
 
@@ -314,19 +339,29 @@ async def _begun(database: Database, level: int, links: int, lo: int, hi: int) -
 
 
 async def _write(database: Database, made: Segment, keys: Keys64, slots: Slots) -> None:
-    packed = iter(pack(keys, slots, made.bits))
-    while True:
-        rows: list[dict[str, Any]] = []
-        size = 0
-        for bucket, data in packed:
-            rows.append({"id": first_id(made.id, bucket), "data": data})
-            size += len(data)
-            if size >= _BYTES_A_TRANSACTION or len(rows) >= _ROWS_A_TRANSACTION:
-                break
-        if not rows:
-            return
+    for rows in await asyncio.to_thread(lambda: list(_in_transactions(made, keys, slots))):
         async with database.transaction(long=True) as connection:
-            await connection.execute(sa.insert(posting), rows)
+            await connection.exec_driver_sql(_insert(connection), rows)
+
+
+def _in_transactions(made: Segment, keys: Keys64, slots: Slots) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the postings of some links, with their ids, as many at a time as one transaction may write."""
+    rows: list[tuple[int, bytes]] = []
+    size = 0
+    for bucket, data in pack(keys, slots, made.bits):
+        rows.append((first_id(made.id, bucket), data))
+        size += len(data)
+        if size >= _BYTES_A_TRANSACTION or len(rows) >= _ROWS_A_TRANSACTION:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
+
+
+@prepared
+def _insert(connection: AsyncConnection) -> str:
+    """Write the INSERT out: SQLAlchemy's way with each of many rows costs more than the database's (measured)."""
+    return str(sa.insert(posting).compile(dialect=connection.dialect))
 
 
 async def _switch(database: Database, new: Sequence[Segment], old: Sequence[Segment]) -> None:
@@ -342,23 +377,12 @@ async def _switch(database: Database, new: Sequence[Segment], old: Sequence[Segm
 async def _clear(database: Database, segments: Sequence[Segment]) -> None:
     """Delete segments that nobody reads any more, a little at a time."""
     for each in segments:
-        async for ids in _ids_of(database, each):
+        for bucket in range(0, 1 << each.bits, _BUCKETS_A_TRANSACTION):
+            first, end = (
+                first_id(each.id, bucket),
+                first_id(each.id, min(bucket + _BUCKETS_A_TRANSACTION, 1 << each.bits)),
+            )
             async with database.transaction(long=True) as connection:
-                await connection.execute(sa.delete(posting).where(posting.c.id.between(ids[0], ids[-1])))
+                await connection.execute(sa.delete(posting).where(posting.c.id >= first, posting.c.id < end))
         async with database.transaction() as connection:
             await connection.execute(sa.delete(segment).where(segment.c.id == each.id))
-
-
-async def _ids_of(database: Database, each: Segment) -> AsyncIterator[list[int]]:
-    """Yield the ids of a segment's postings, as many at a time as one transaction may delete."""
-    after, end = first_id(each.id, 0) - 1, first_id(each.id + 1, 0)
-    rows = _BYTES_A_TRANSACTION // 12_000
-    while True:
-        async with database.reading() as connection:
-            where = (posting.c.id > after, posting.c.id < end)
-            query = sa.select(posting.c.id).where(*where).order_by(posting.c.id).limit(rows)
-            ids = list(await connection.scalars(query))
-        if not ids:
-            return
-        yield ids
-        after = ids[-1]

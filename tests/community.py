@@ -192,7 +192,7 @@ class Community:
     async def checks_notices(self, handle: str) -> list[str | None]:
         """Let the notices that somebody is about to get be checked a last time; return why they may not be sent."""
         async with self.database.transaction() as connection:
-            lane = deliveries.say_lane(actor_of(handle)[1])
+            lane = deliveries.say_lane(*actor_of(handle))
             reasons = []
             while taken := await deliveries.take(connection, lane, self.clock(), 1):
                 reasons.append(await batches.may_still(connection, self.world, taken[0], self.clock()))
@@ -266,7 +266,7 @@ class Community:
             promise = Promise(
                 kind=DeliveryKind.NOTICE,
                 key=f"{each.key}:0",
-                lane=deliveries.say_lane(each.account.id),
+                lane=deliveries.say_lane(each.account.network, each.account.id),
                 person_id=each.account.person_id,
                 account_id=each.account.id,
                 network=each.account.network,

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from storage import accounts
 from storage.database import Database, DatabaseError, next_number, parse_url, revisions, when_undone
 from storage.records import NetworkName
-from storage.tables import metadata, person
+from storage.tables import census, metadata, person
 from tests.conftest import START
 
 
@@ -67,6 +67,24 @@ async def test_what_fails_leaves_nothing_behind(database: Database) -> None:
         await fail()
     async with database.reading() as connection:
         assert await accounts.get(connection, "did:plc:a") is None
+
+
+@pytest.mark.parametrize("turns", range(0, 30, 2))
+async def test_what_is_given_up_at_any_moment_leaves_nothing_behind(database: Database, turns: int) -> None:
+
+    async def write() -> None:
+        async with database.transaction() as connection:
+            await connection.execute(sa.insert(census).values(day=1, people=1, links=1, reconnections=1))
+            await asyncio.Event().wait()
+
+    writing = asyncio.create_task(write())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    async with database.transaction() as connection:
+        assert await connection.scalar(sa.select(sa.func.count()).select_from(census)) == 0
 
 
 async def test_numbers_are_given_out_once_whoever_asks_at_the_same_time(database: Database) -> None:

@@ -12,8 +12,8 @@ from storage.records import Delivery, DeliveryKind, DeliveryState, NetworkName
 from storage.tables import delivery
 from tests.conftest import OwnClock
 
-ALICE = "say:did:plc:alice"
-BOB = "say:did:plc:bob"
+ALICE = "say:bluesky:did:plc:alice"
+BOB = "say:bluesky:did:plc:bob"
 LEASE = 60_000
 
 
@@ -116,7 +116,7 @@ async def test_lanes_that_speak_and_lanes_that_ask_are_leased_apart(database: Da
 
 async def test_lanes_are_leased_by_network_and_by_who_waits_for_them(database: Database, clock: OwnClock) -> None:
     bluesky, mastodon = (deliveries.speaking_on(name) for name in (NetworkName.BLUESKY, NetworkName.MASTODON))
-    carol = deliveries.say_lane("https://mastodon.example/users/carol")
+    carol = deliveries.say_lane(NetworkName.MASTODON, "https://mastodon.example/users/carol")
     notice = Promise(kind=DeliveryKind.NOTICE, key="n", lane=BOB, due_at=clock() - 9)
     await promise(database, clock, reply("a"), notice, reply("c", carol, due_at=clock() + 5))
     answers, news = (replace(bluesky, urgent=urgent) for urgent in (True, False))

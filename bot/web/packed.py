@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from handlers.archive import Ids, Lists
-from storage.links import distinct
+from storage.keys import distinct
 
 _ID_BYTES: Final = 8
 _HIGHEST_ID: Final = 2**63 - 1
