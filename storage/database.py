@@ -100,9 +100,11 @@ class Database:
         """
         undo: list[Callable[[], None]] = []
         try:
-            async with self._writer.begin() as connection, _aside(connection, long=long):
+            async with self._writer.begin() as connection:
                 _WHEN_UNDONE[connection] = undo
-                yield connection
+                driver = (await connection.get_raw_connection()).driver_connection if long else None
+                with one_hop.in_its_thread(driver):
+                    yield connection
         except BaseException:
             for each in undo:
                 each()
@@ -289,20 +291,6 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
         made.begin("BEGIN" if readers else "BEGIN IMMEDIATE")
 
     return engine
-
-
-@asynccontextmanager
-async def _aside(connection: AsyncConnection, *, long: bool) -> AsyncIterator[None]:
-    """Have statements that take their time executed by SQLite's thread; PostgreSQL executes them elsewhere anyway."""
-    driver = (await connection.get_raw_connection()).driver_connection if long else None
-    if not isinstance(driver, one_hop.OneHopConnection):
-        yield
-        return
-    driver.direct = False
-    try:
-        yield
-    finally:
-        driver.direct = True
 
 
 def is_conflict(error: BaseException) -> bool:

@@ -9,7 +9,8 @@ the disk, readers, and a transaction that says so. The engine takes it by its do
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import aiosqlite
@@ -119,3 +120,16 @@ def connect(database: str, *, direct: bool, **options: Any) -> OneHopConnection:
     connection.direct = direct
     connection._thread.daemon = True  # noqa: SLF001  # as SQLAlchemy does it for connections it makes itself
     return connection
+
+
+@contextmanager
+def in_its_thread(driver: object) -> Iterator[None]:
+    """Have statements that take their time executed by a connection's own thread; another driver's are anyway."""
+    if not isinstance(driver, OneHopConnection):
+        yield
+        return
+    driver.direct = False
+    try:
+        yield
+    finally:
+        driver.direct = True
