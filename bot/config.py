@@ -159,12 +159,11 @@ class PaceSection(_Section):
     )
     follow_burst: int = Field(6, ge=1, le=200, description="How many follows may be made at once.")
     bluesky_messages_an_hour: int = Field(
-        15_000,
+        1000,
         ge=1,
         le=100_000,
-        description="What the bot says there. Bluesky allows 36,000 requests an hour for one address (docs.bsky.app, rate "
-        "limits); a message takes two with what it answers, and looking for news 2,400. For chat it publishes no limit: "
-        "when it says no, the bot pauses.",
+        description="What the bot says there. For chat Bluesky publishes no limit: when it says no, the bot pauses. Its "
+        "36,000 requests an hour for one address (docs.bsky.app, rate limits) have room for 15,000 messages.",
     )
     mastodon_messages_an_hour: int = Field(
         95,

@@ -66,9 +66,10 @@ class WorkedLine:
     async def room(self, connection: "AsyncConnection", among: Among, now: int) -> tuple[int, int]:
         """Return how many lanes of an urgency can be begun, and when one can be: the server and the budget decide."""
         opens_at = max(self._named_at, self._probe_at)
-        if among.urgent is None or opens_at > now:
+        allowances = () if among.urgent is None else self.line.allowances[among.urgent]
+        if not allowances or opens_at > now:
             return (0 if opens_at > now else self.places), opens_at
-        free, again_at = await budgets.room(connection, self.line.budget, self.line.allowances[among.urgent], now)
+        free, again_at = await budgets.room(connection, self.line.budget, allowances, now)
         return min(self.places, free - self._undrawn), again_at
 
     def begin(self, task: asyncio.Task[None]) -> None:
