@@ -64,6 +64,24 @@ class Events:
 
         return await patiently(once)
 
+    async def decide_together(
+        self, accounts_about: Mapping[str, str], handle: Callable[[Context], Awaitable[None]]
+    ) -> None:
+        """Have an event of each of several accounts handled, in one transaction: all of them, or on any mistake none."""
+
+        async def once() -> None:
+            async with self.database.transaction() as connection:
+                await accounts.hold(connection, *accounts_about)
+                speeches: list[Speech] = []
+                for account_id, about in accounts_about.items():
+                    context = await self.context(connection, about, account_id)
+                    await handle(context)
+                    speeches += context.speeches
+                await self.promise_speeches(connection, speeches)
+            self.on_promise()
+
+        await patiently(once)
+
     async def context(
         self, connection: "AsyncConnection", about: str, account_id: str, heard: Heard | None = None
     ) -> Context:

@@ -1,6 +1,5 @@
 """Hear, remember, handle: one transaction for some messages, in which everything they lead to is promised."""
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -12,6 +11,7 @@ import structlog
 from bot.events import Events
 from bot.networks import Incoming, Network
 from bot.networks.text import clean
+from bot.portions import Portion
 from handlers import etiquette
 from handlers.context import Speech
 from handlers.etiquette import Answered, hush
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# So many messages are decided in one transaction at most, and no more than fit into so many seconds: until it is through
-# nobody else writes.
-_AT_ONCE: Final = 50
-_SECONDS: Final = 0.01
-
 FAILURE: Final = N_(
     "Something went wrong on my side, and I could not do what you asked. Your message is not lost: the operator can "
     "find it under the reference {reference}. You can also simply send it again."
@@ -48,7 +43,7 @@ class Inbox:
         self._router = router
         self._network = network
         self._cursor: str | None = None
-        self._at_once = _AT_ONCE
+        self._portion = Portion()
 
     def begin(self) -> None:
         """Go on from where the database says: another process may have listened meanwhile."""
@@ -66,13 +61,9 @@ class Inbox:
         batch = await self._network.hear(self._cursor)
         new, left = 0, list(batch.messages)
         while left:
-            some, left = left[: self._at_once], left[self._at_once :]
-            begun = time.thread_time()
-            new += await self._decide(some)
-            # As many as were decided lately with so much computing; the clock would make a busy machine's work smaller,
-            # and with that more.
-            pace = len(some) / (time.thread_time() - begun)
-            self._at_once = min(_AT_ONCE, max(1, int(pace * _SECONDS)))
+            some, left = left[: self._portion.size], left[self._portion.size :]
+            with self._portion.taken(len(some)):
+                new += await self._decide(some)
         if batch.cursor != self._cursor:
             async with self._events.database.transaction() as connection:
                 await messages.move_cursor(connection, self._network.name, batch.cursor)

@@ -3,8 +3,11 @@
 from collections.abc import AsyncIterator
 
 import pytest
+import sqlalchemy as sa
 
 from bot.sandbox.faults import Fault
+from storage import accounts
+from storage.tables import decision
 from tests.conftest import OwnClock
 from tests.flock import Flock, open_flock
 from tests.reunion import bot_dms, code_in, kill, reborn, traveller
@@ -165,3 +168,25 @@ async def test_many_who_wait_are_told_once_each_though_it_is_killed_in_between(f
                 await flock.settle()
     await flock.pass_seconds(120)
     assert [len(notices(flock, reader)) for reader in readers] == [1] * 12
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_who_cannot_be_told_keeps_nobody_from_being_told_and_is_told_when_they_can_be(
+    flock: Flock, network: str
+) -> None:
+    bob = traveller(flock, network, "bob")
+    readers = [await waiting_for(flock, network, bob, name=f"reader{number}") for number in range(4)]
+    await bob.write("hello")
+    database = flock.app.events.database
+    async with database.transaction() as connection:  # a row that no code of ours has written
+        people = [await accounts.get(connection, each.person.actor) for each in (readers[0], bob)]
+        unreadable = {"choice": "?", "at": 0}
+        ids = dict(zip(("person_id", "contact_id"), (each.person_id for each in people if each), strict=True))
+        await connection.execute(sa.insert(decision).values(**ids, **unreadable))
+    await bob.prove()
+    await flock.pass_seconds(61)
+    assert [len(notices(flock, reader)) for reader in readers] == [0, 1, 1, 1]
+    async with database.transaction() as connection:
+        await connection.execute(sa.delete(decision))
+    await flock.pass_seconds(HOUR + 60)
+    assert [len(notices(flock, reader)) for reader in readers] == [1, 1, 1, 1]
