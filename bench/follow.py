@@ -315,6 +315,10 @@ async def measure(url: str, size: Size) -> dict[str, Any]:
             results[name] = [await run(Bench(database, keys, pace, clock), town, name, n, size) for n in size.accounts]
     finally:
         await database.close()
+    every = [row[network.value] for rows in results.values() for row in rows for network in NetworkName]
+    results["least_used"] = min(each["budget_used"]["least"] for each in every)
+    results["eta_error"] = max(each["eta_error"]["most"] for each in every)
+    results["refused"] = sum(sum(each["refused"].values()) for each in every)
     results["peak_rss_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return results
 

@@ -17,16 +17,71 @@ class Row:
 
 
 COMMANDS: Final = {
-    "links": "python -m tests.with_postgres python -m bench.links --database-url {url}",
+    "links": "python -m bench.links",
     "pipeline": "python -m bench.pipeline",
     "workers": "python -m tests.with_postgres python -m bench.workers --database-url {url}",
+    "arrivals": "python -m bench.arrivals",
     "follow": "python -m bench.follow",
     "launchday": "python -m bench.launchday",
     "idle": "python -m bench.idle",
     "startup": "python -m bench.startup",
 }
 
+_2K: Final = ("look", "lists", "2000")
+_100K: Final = ("look", "lists", "100000")
+_FOLLOWERS: Final = ("look", "followers")
+_RATIOS: Final = ("ratios", "same_statements", "heard_to_promised")
+
 ROWS: Final = (
-    Row("messages decided a second", "pipeline", ("reflock", "heard_to_promised", "a_second"), 500, "", at_least=True),
+    Row("import of an archive of 2,000", "links", (*_2K, "from_archive", "all_ms"), 3, "ms"),
+    Row("import of an archive of 100,000", "links", (*_100K, "from_archive", "all_ms"), 80, "ms"),
+    Row(
+        "storing 2,000, as quick as executemany",
+        "links",
+        (*_2K, "times_as_quick_as", "executemany_into_empty_table"),
+        15,
+        "×",
+        at_least=True,
+    ),
+    Row(
+        "storing 100,000, as quick as executemany",
+        "links",
+        (*_100K, "times_as_quick_as", "executemany_into_empty_table"),
+        15,
+        "×",
+        at_least=True,
+    ),
+    Row(
+        "storing 2,000, as quick as a full link table",
+        "links",
+        (*_2K, "times_as_quick_as", "link_table"),
+        200,
+        "×",
+        at_least=True,
+    ),
+    Row(
+        "storing 100,000, as quick as a full link table",
+        "links",
+        (*_100K, "times_as_quick_as", "link_table"),
+        200,
+        "×",
+        at_least=True,
+    ),
+    Row("full load with index, links a second", "links", ("load", "links_a_second"), 2_000_000, at_least=True),
+    Row("bytes a link", "links", ("load", "bytes_a_link"), 17, "B"),
+    Row("write lock while loading, p99", "links", ("load", "write_lock_ms", "p99"), 50, "ms"),
+    Row("arrival with 20,000 followers found", "links", (*_FOLLOWERS, "20k", "slots_ms", "p50"), 1, "ms"),
+    Row("arrival with 10 followers found", "links", (*_FOLLOWERS, "10", "slots_ms", "p50"), 0.15, "ms"),
+    Row("memory while looking up", "links", ("look", "rss_mb"), 300, "MB"),
+    Row("memory while loading, at most", "links", ("load", "peak_rss_mb"), 300, "MB"),
+    Row("messages decided a second", "pipeline", ("reflock", "heard_to_promised", "a_second"), 500, at_least=True),
+    Row("share of bare sqlite3's speed", "pipeline", (*_RATIOS, "of_bare_speed"), 0.25, at_least=True),
+    Row("three workers, as quick as one", "workers", ("ratio",), 2, "×", at_least=True),
+    Row("follows: least of the budget used", "follow", ("least_used",), 0.98, at_least=True),
+    Row("follows: greatest error of the time told", "follow", ("eta_error",), 0.1),
+    Row("launch day: replies, p99", "launchday", ("reply_seconds", "outside", "p99"), 10, "s"),
+    Row("launch day: memory, at most", "launchday", ("peak_rss_mb",), 400, "MB"),
+    Row("a bot that idles: share of a core", "idle", ("cpu_percent",), 1, "%"),
+    Row("a bot that idles: memory", "idle", ("rss_mb",), 130, "MB"),
     Row("`reflock --help`", "startup", ("median_seconds",), 0.3, "s"),
 )
