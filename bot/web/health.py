@@ -1,11 +1,9 @@
 """Tell machines how Reflock is: /healthz for whoever restarts it, /metrics for whoever watches it."""
 
-from dataclasses import asdict
 from typing import Final
 
 import sqlalchemy as sa
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Gauge, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -26,15 +24,6 @@ class HealthPages:
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._registry = CollectorRegistry()
-        self._gauges = {
-            "waiting": Gauge("reflock_deliveries_waiting", "Promises that are due or to come", registry=self._registry),
-            "late_ms": Gauge(
-                "reflock_deliveries_late_milliseconds", "How long the oldest is overdue", registry=self._registry
-            ),
-            "failed": Gauge("reflock_messages_failed", "Messages whose handler crashed", registry=self._registry),
-            "persons": Gauge("reflock_persons", "Persons known", registry=self._registry),
-        }
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -57,7 +46,6 @@ class HealthPages:
             return PlainTextResponse("Only for this machine.\n", 403)
         async with self._events.database.reading() as connection:
             measured = await load.measure(connection, self._events.clock())
-        for name, value in asdict(measured).items():
-            self._gauges[name].set(value)
-        body = generate_latest(self._registry) + generate_latest(REGISTRY)
-        return Response(body, headers={"content-type": CONTENT_TYPE_LATEST})
+        from bot.web.gauges import exposition
+
+        return exposition(measured)
