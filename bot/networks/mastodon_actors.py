@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from bot.networks import webfinger
 from bot.networks.errors import NetworkError, Refused, Unavailable
-from bot.networks.ratelimits import RateLimited
+from bot.networks.ratelimits import AllowanceUsed, RateLimited
 
 if TYPE_CHECKING:
     from bot.networks.mastodon_client import MastodonClient
@@ -52,7 +52,7 @@ class Actors:
             if not acct.endswith(f"@{us.domain}"):
                 return await self._webfinger.actor_of(acct, page)
             actor = webfinger.actor_in(await line.read(webfinger.PATH, resource=f"acct:{acct}"))
-        except RateLimited:
+        except (AllowanceUsed, RateLimited):
             raise
         except (Unavailable, Refused):
             return None

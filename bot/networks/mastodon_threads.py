@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bot.networks.errors import Refused, Unavailable
 from bot.networks.mastodon_pages import id_of
 from bot.networks.mastodon_statuses import MALFORMED
-from bot.networks.ratelimits import RateLimited
+from bot.networks.ratelimits import AllowanceUsed, RateLimited
 
 if TYPE_CHECKING:
     from bot.networks.mastodon_client import MastodonClient
@@ -45,7 +45,7 @@ async def _above(line: "MastodonClient", status: str) -> str | None:
     try:
         context = await line.send("contexts", "GET", path, silence=_TIMEOUT_SECONDS)
         return next((number for one in context["ancestors"] if (number := id_of(one))), None)
-    except RateLimited:
+    except (AllowanceUsed, RateLimited):
         raise
     except (Unavailable, Refused, *MALFORMED):
         return None  # a thread that cannot be seen just now must not keep its last message from being heard

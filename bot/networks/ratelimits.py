@@ -18,7 +18,11 @@ _LONGEST_SECONDS: Final = 86_400.0
 
 
 class RateLimited(Unavailable):
-    """The server said 429, or would say it to the next request."""
+    """The server said 429."""
+
+
+class AllowanceUsed(Unavailable):
+    """The server has not said no, and would soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,16 @@ class AnnouncedLimits:
             self._windows.popitem(last=False)
 
     def check(self, name: str, points: int = 1) -> None:
-        """Raise RateLimited while so many points more would cut into the reserve of an allowance."""
+        """Raise AllowanceUsed while so many points more would cut into the reserve of an allowance."""
         window = self._windows.get(name)
         if window is None or window.remaining - points >= window.limit * _RESERVE:
             return
         seconds = window.reset_at - self._clock() / 1000
         if seconds > 0:
             # Not by its name: that may be an account's.
-            raise RateLimited("An allowance that the server announced is nearly used.", min(seconds, _LONGEST_SECONDS))
+            raise AllowanceUsed(
+                "An allowance that the server announced is nearly used.", min(seconds, _LONGEST_SECONDS)
+            )
 
     def retry_in(self, headers: Mapping[str, str]) -> float | None:
         """Return the seconds until a server that said 429 (or 503) may be asked again; None when it does not say."""
