@@ -9,7 +9,7 @@ from bot.events import Events
 from bot.portions import Portion
 from handlers import notices
 from storage import accounts
-from storage.database import is_trouble
+from storage.database import is_trouble, patiently
 
 _log = structlog.get_logger()
 
@@ -26,8 +26,7 @@ class Announcing:
 
     async def turn(self) -> bool:
         """Take one bounded step; tell whether there may be more to do."""
-        async with self._events.database.transaction() as connection:
-            more = await notices.arrival_step(connection, self._events.world, self._events.clock())
+        more = await patiently(self._step)
         async with self._events.database.reading() as connection:
             due = await notices.due_persons(connection, self._events.clock(), _PERSONS_A_TURN)
             voices = await accounts.voices_of(connection, due)
@@ -37,6 +36,11 @@ class Announcing:
             with self._portion.taken(len(some)):
                 await self._tell(some)
         return more or len(due) == _PERSONS_A_TURN
+
+    async def _step(self) -> bool:
+        # A step looks into the index, which may have to come from the disk.
+        async with self._events.database.transaction(long=True) as connection:
+            return await notices.arrival_step(connection, self._events.world, self._events.clock())
 
     async def _tell(self, voices: Sequence[tuple[int, str]]) -> None:
         """Tell persons, each by an account, together or, if anything gets in the way of one of them, each alone."""

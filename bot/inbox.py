@@ -104,14 +104,12 @@ class Inbox:
         answered = await etiquette.answered(connection, self._events.clock(), to, within)
         new = await self._remember(connection, heard)
         await self._meet(connection, [each for each in new.values() if not each.by_bot])
-        speeches: list[Speech] = []
         for message_id, each in new.items():
             said = None if each.by_bot else await self._answer(connection, message_id, each, answered)
             if said is None:
                 await messages.bury(connection, self._events.world.keys, message_id)
-            else:
-                speeches += said
-        await self._events.promise_speeches(connection, speeches, prompt=True)
+            else:  # at once: whoever is forgotten by a later one takes it along
+                await self._events.promise_speeches(connection, said, prompt=True)
         return len(new)
 
     async def _answer(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # A server that does not answer is asked by one lane at a time: at once, and then so much later each time, at most so late.
 _PROBE_LATER: Final = 1_000
 _PROBE_AT_MOST: Final = 5_000
+AFTER_OTHERS: Final = _PROBE_AT_MOST
+"""Whoever asked in vain lets others be the next, so many milliseconds at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +98,15 @@ class WorkedLine:
     def failed(self, now: int, problem: Unavailable) -> bool:
         """Note that the server did not; tell whether that is likely to be about all lanes, and not about one alone.
 
-        It is when the server named a time, or has answered nobody since it failed last.
+        It is when the server has answered nobody since it failed last: a time that it names is first of all for what was
+        asked, a search or a chat and nothing else.
         """
         if not self.line.budget:
             return False
         again = self._failures > 0
-        if problem.retry_in is not None:
+        if again and problem.retry_in is not None:
             self._named_at = max(self._named_at, now + int(problem.retry_in * 1000))
         else:
             self._probe_at = now + min(_PROBE_AT_MOST, _PROBE_LATER * self._failures)
         self._failures += 1
-        return again or problem.retry_in is not None
+        return again

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bot.events import Events
-from bot.lines import Line, WorkedLine
+from bot.lines import AFTER_OTHERS, Line, WorkedLine
 from bot.networks.errors import Refused, Unavailable
 from storage import accounts, budgets, deliveries
 from storage.budgets import Allowance
@@ -325,9 +325,11 @@ class Outbox:
     ) -> None:
         """Put deliveries back and let their lane wait; after days of trying, give them up."""
         now, performer, undone = self._events.clock(), self._performers[kind], performed.undone
-        # What is about all lanes is waited for by their line: this one only lets others try first.
-        failures = 0 if performed.about_all else await deliveries.failures(connection, lease.lane)
-        pause = self._pause(failures, unavailable.retry_in)
+        if performed.about_all and unavailable.retry_in is None:
+            # It is waited for by the line: this lane only lets others try first.
+            pause = AFTER_OTHERS + random.randrange(AFTER_OTHERS)  # noqa: S311  # spreads load, guards nothing
+        else:
+            pause = self._pause(await deliveries.failures(connection, lease.lane), unavailable.retry_in)
         given_up = [each for each in undone if each.first_at is not None and now - each.first_at > _GIVE_UP_AFTER]
         await self._settle_refused(performer, given_up, "unreachable")(connection)
         waiting = [each for each in undone if each not in given_up]
@@ -340,7 +342,7 @@ class Outbox:
         for each in waiting:
             await deliveries.postpone(connection, [each], each.due_at, performed=each in tried, asked=each is undone[0])
         _log.warning("unavailable", lane=lease.lane.partition(":")[0], pause_ms=pause, why=str(unavailable))
-        await deliveries.release(connection, lease, not_before=now + pause, failed=True)
+        await deliveries.release(connection, lease, not_before=now + pause, failed=not performed.about_all)
 
     @staticmethod
     def _pause(failures: int, retry_in: float | None) -> int:

@@ -32,4 +32,5 @@ async def _carry_over(path: str, done: asyncio.Event) -> None:
     while not done.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), _PAUSE_SECONDS)
-        await asyncio.to_thread(checkpoint)
+        with suppress(sqlite3.Error):  # what was not carried over now is by the next COMMIT or the next time
+            await asyncio.to_thread(checkpoint)

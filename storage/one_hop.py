@@ -97,11 +97,18 @@ class _Cursor:
         cursor = self._connection._conn.cursor()  # noqa: SLF001  # the connection is our own subclass
         try:
             if beginning is not None:
-                cursor.execute(beginning)
+                self._begin(cursor, beginning)
             self._rows = act(cursor)
             self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
         finally:
             cursor.close()
+
+    def _begin(self, cursor: sqlite3.Cursor, beginning: str) -> None:
+        try:
+            cursor.execute(beginning)
+        except sqlite3.Error:
+            self._connection.begin(beginning)  # or the next statement would be committed by itself
+            raise
 
     async def fetchall(self) -> list[Any]:
         """Hand the rows over."""

@@ -278,7 +278,7 @@ lane = Table(
     Column("leased_until", BigInteger),
     Column("failures", Integer, nullable=False),
     Index("ix_lane_next_at", "next_at"),
-    Index("ix_lane_leased_until", "leased_until"),
+    Index("ix_lane_leased_until_next_at", "leased_until", "next_at"),
 )
 
 batch = Table(

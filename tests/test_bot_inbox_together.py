@@ -94,6 +94,20 @@ async def test_whoever_is_forgotten_and_writes_on_is_met_anew(flock: Flock) -> N
         assert await messages.failed(connection) == []
 
 
+async def test_whoever_is_forgotten_takes_along_what_was_to_be_said_to_them(flock: Flock) -> None:
+    alice, bob = (flock.bluesky.create_account(f"{name}.test") for name in ("alice", "bob"))
+    for person_, words in ((alice, "status"), (bob, "status"), (alice, "forget me"), (alice, "yes")):
+        person_.dm(flock.bluesky_bot, words)
+    await flock.app.inboxes[NetworkName.BLUESKY].turn()
+    async with flock.app.events.database.reading() as connection:
+        about_nobody = sa.select(delivery.c.account_id).where(delivery.c.account_id.is_not(None))
+        known = sa.select(account.c.id)
+        assert list(await connection.scalars(about_nobody.where(delivery.c.account_id.not_in(known)))) == []
+    await flock.settle()
+    assert [each.text[:5] for each in alice.received_dms(flock.bluesky_bot)] == ["Done."]
+    assert len(bob.received_dms(flock.bluesky_bot)) == 1
+
+
 async def test_stop_counts_for_what_is_written_after_it(flock: Flock) -> None:
     alice = flock.bluesky.create_account("alice.test")
     for words in ("stop", "contacts", "guide", "status"):

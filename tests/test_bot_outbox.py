@@ -526,14 +526,38 @@ async def test_a_word_that_a_server_cannot_take_silences_nobody(house: House) ->
     assert house.post.begun.count("bad") < 25
 
 
+async def test_an_answer_that_a_server_cannot_take_keeps_no_notice_waiting(house: House) -> None:
+    house.share(Allowance(n=1000, period=HOUR, burst=500))
+    one = house.worker()
+    house.post.troubles["bad"] = [Unavailable("500") for _ in range(1000)]
+    await house.promise("bad", lane_name="say:alice")
+    await house.pass_seconds(30, one)
+    await house.promise("news", lane_name="say:bob", kind=DeliveryKind.NOTICE)
+    for _ in range(30):
+        await house.pass_seconds(1, one)
+    assert house.post.said == ["news"]
+
+
 async def test_a_time_that_a_server_names_holds_for_everybody(house: House) -> None:
     house.share(Allowance(n=1000, period=HOUR, burst=500))
     one = house.worker()
-    house.post.troubles["a"] = [Unavailable("too many", retry_in=90)]
+    for name in ("a", "b"):  # one alone may have asked for what the others do not need
+        house.post.troubles[name] = [Unavailable("too many", retry_in=90)]
+        await house.promise(name, lane_name=f"say:{name}")
+    await house.settle(one)
+    await house.promise("c", lane_name="say:carol")
+    await house.pass_seconds(89, one)
+    assert sorted(house.post.begun) == ["a", "b"]
+    await house.pass_seconds(2, one)
+    assert sorted(house.post.said) == ["a", "b", "c"]
+
+
+async def test_a_time_named_for_one_thing_keeps_nobody_else_waiting(house: House) -> None:
+    house.share(Allowance(n=1000, period=HOUR, burst=500))
+    one = house.worker()
+    house.post.troubles["a"] = [Unavailable("the search is used up", retry_in=900)]
     await house.promise("a", lane_name="say:alice")
     await house.settle(one)
     await house.promise("b", lane_name="say:bob")
-    await house.pass_seconds(89, one)
-    assert house.post.begun == ["a"]
-    await house.pass_seconds(2, one)
-    assert sorted(house.post.said) == ["a", "b"]
+    await house.settle(one)
+    assert house.post.said == ["b"]

@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from storage import codes
+from storage import codes, deliveries
 from storage.codes import Purpose
 from storage.database import Database, _alembic_config, revisions
 from storage.keys import Keys
+from storage.records import NetworkName
 from tests.conftest import START
 
 # One value for every kind of column: so every reference leads to a row that is there.
@@ -94,3 +95,27 @@ async def test_a_link_from_before_visits_works_and_belongs_to_its_first_browser(
             used = await codes.use(connection, keys, "unspent", Purpose.IMPORT, START, by=browser)
             assert (used is not None) is works
         assert await codes.use(connection, keys, "spent", Purpose.IMPORT, START, by="first") is None
+
+
+async def test_what_was_still_to_be_said_is_said_after_lanes_got_their_networks_names(old: Database) -> None:
+    await install(old, "0003")
+    promised = [("did:plc:alice", "bluesky"), ("https://town.test/users/bob", "mastodon"), ("forgotten:x", "mastodon")]
+    async with old.transaction() as connection:
+        tables = {table.name: table for table in await connection.run_sync(tables_of)}
+        delivery, lane = tables["delivery"], tables["lane"]
+        for number, (name, network) in enumerate(promised, 1):
+            usual = {each.name: None if each.nullable else value_for(each) for each in delivery.columns}
+            named = {"id": number, "key": name, "lane": f"say:{name}", "network": network, "state": "promised"}
+            await connection.execute(sa.insert(delivery).values({**usual, **named, "kind": "reply", "due_at": number}))
+            await connection.execute(sa.insert(lane).values(name=f"say:{name}", rank=0, next_at=number, failures=9))
+        await connection.execute(sa.insert(lane).values(name="act:did:plc:alice", rank=0, failures=0))
+    await old.upgrade()
+    async with old.transaction() as connection:
+        leased = {
+            each.lane
+            for network in NetworkName
+            for each in await deliveries.lease(connection, "one", 9, 60_000, 9, deliveries.speaking_on(network))
+        }
+        assert leased == {f"say:{network}:{name}" for name, network in promised}
+        assert [len(await deliveries.take(connection, each, 9, 9)) for each in leased] == [1, 1, 1]
+        assert await connection.scalar(sa.select(sa.func.count()).select_from(lane)) == 4

@@ -22,6 +22,9 @@ CONSENT_EXPIRED: Final = "consent_expired"
 LOGIN_REFUSED: Final = "login_refused"
 EXPOSED: Final = "exposed"  # what was for one reader was shown to others
 
+# Whoever is locked out tries again so much later: Bluesky allows 300 log-ins a day (docs.bsky.app, rate limits).
+_LOCKED_OUT_SECONDS: Final = 300.0
+
 
 class NetworkError(Exception):
     """The base of both answers."""
@@ -63,5 +66,5 @@ class PartlyDone(NetworkError):
 def for_later(error: NetworkError) -> NetworkError:
     """Return an error as it concerns a promise: that the bot itself is locked out refuses nobody anything, it delays."""
     if isinstance(error, Refused) and error.reason == LOGIN_REFUSED:
-        return Unavailable(f"The bot cannot log in: {error.detail}")
+        return Unavailable(f"The bot cannot log in: {error.detail}", _LOCKED_OUT_SECONDS)
     return error
