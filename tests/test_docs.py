@@ -94,7 +94,7 @@ def test_every_secret_is_documented() -> None:
 
 
 def test_every_measurement_is_documented() -> None:
-    measured = set(re.findall(r'"(reflock_[a-z_]+)"', (ROOT / "bot" / "web" / "health.py").read_text("utf-8")))
+    measured = set(re.findall(r'"(reflock_[a-z_]+)"', (ROOT / "bot" / "web" / "gauges.py").read_text("utf-8")))
 
     assert measured
     assert set(re.findall(r"`(reflock_[a-z_]+)`", OPERATING)) == measured
