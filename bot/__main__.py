@@ -36,6 +36,8 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except* BrokenPipeError:  # from within a task group too
+            if ctx.invoked_subcommand == "run":  # it prints nothing, so it is another pipe that broke
+                raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
         sys.exit(_EXIT_UNREAD)
 
@@ -243,15 +245,17 @@ def _in_loop(
     from storage.database import DatabaseError
     from storage.keys import BadKeyError
 
+    shown: Callable[[str], str] = str
     try:
         loaded: Loaded = load(config_path)
+        shown = Hiding(loaded).hide_and_cut
         if complete:
             loaded.check_complete()
         set_up_logs(loaded.config.log, Hiding(loaded))
         asyncio.run(action(loaded, *arguments))
     except (ConfigError, DatabaseError, BadKeyError, NetworkError) as error:
         for line in str(error).splitlines():
-            click.echo(f"reflock: {line}", err=True)
+            click.echo(f"reflock: {shown(line)}", err=True)
         sys.exit(_EXIT_CONFIGURATION)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,5 +1,6 @@
 """Hide our own secrets in what is written for people: servers that are quoted there may repeat them."""
 
+import json
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote, quote_plus
@@ -17,7 +18,8 @@ class Hiding:
 
     def __init__(self, loaded: Loaded) -> None:
         # The longest first: one may be a part of another.
-        self._secrets = sorted(_secrets(loaded), key=len, reverse=True)
+        written = {form for secret in _secrets(loaded) for form in _forms(secret)}
+        self._secrets = sorted(written, key=len, reverse=True)
 
     def hide(self, text: str) -> str:
         """Return a text without the secrets."""
@@ -37,7 +39,12 @@ def _secrets(loaded: Loaded) -> Iterator[str]:
         value = getattr(loaded.secrets, name).get_secret_value()
         parts = [value, *value.split(","), *value.splitlines()] if name != "database_url" else _passwords(value)
         yield from (part.strip() for part in parts if len(part.strip()) >= _SHORTEST_SECRET)
-    yield from filter(None, _passwords(loaded.config.database.url))
+    yield from (part for part in _passwords(loaded.config.database.url) if len(part) >= _SHORTEST_SECRET)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield a secret as it is, and as it is written between quotation marks."""
+    yield from (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1])
 
 
 def _passwords(url: str) -> list[str]:

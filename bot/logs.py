@@ -20,7 +20,9 @@ _SECRETS: Final = frozenset({"token", "secret", "password", "code", "text", "aut
 def set_up_logs(section: "LogSection", hiding: "Hiding") -> None:
     """Log to standard error at the configured level, for people or as JSON, never one of our secrets."""
     level = getattr(logging, section.level.upper())
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_HidingFormatter(hiding))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
     last: Processor = (
@@ -48,6 +50,18 @@ def set_up_logs(section: "LogSection", hiding: "Hiding") -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+class _HidingFormatter(logging.Formatter):
+    """What libraries log, tracebacks among it, without our secrets."""
+
+    def __init__(self, hiding: "Hiding") -> None:
+        super().__init__("%(levelname)s %(name)s %(message)s")
+        self._hiding = hiding
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return self._hiding.hide(super().format(record))
 
 
 def _conceal(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":

@@ -82,7 +82,7 @@ class Speaking(Performer):
         Were others shown the answer, then the links in it too, which open the door to whoever has them.
         """
         if reason == EXPOSED and delivery.person_id is not None:
-            await codes.void(connection, delivery.person_id)
+            await codes.void(connection, delivery.person_id, delivery.first_at or 0)
         payload = json.loads(delivery.payload)
         if payload["ack"]:
             texts = self._events.catalogue.texts(payload["language"])

@@ -125,10 +125,12 @@ async def use(
     return found if spent.rowcount == 1 else None
 
 
-async def void(connection: AsyncConnection, person_id: int) -> None:
-    """Take back what somebody has been given and not used yet, except for what goes public anyway."""
-    kept = sa.or_(code.c.used_at.is_not(None), code.c.purpose == Purpose.CLAIM)
-    await connection.execute(sa.delete(code).where(code.c.person_id == person_id, sa.not_(kept)))
+async def void(connection: AsyncConnection, person_id: int, since: int) -> None:
+    """Take back what somebody has been given and had not used by a moment, except for what goes public anyway."""
+    kept = sa.or_(code.c.used_at < since, code.c.purpose == Purpose.CLAIM)
+    await connection.execute(
+        sa.delete(code).where(code.c.person_id == person_id, sa.not_(sa.func.coalesce(kept, sa.false())))
+    )
 
 
 def _browser(keys: Keys, secret: str) -> bytes:

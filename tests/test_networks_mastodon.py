@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -217,6 +218,16 @@ async def test_an_answer_without_an_end_holds_up_nothing_that_is_asked_later(clo
         enough.set()
         await ended.wait()
         line.close()
+
+
+async def test_what_stands_in_a_netrc_does_not_take_our_tokens_place(
+    start: Start, alice: MastodonPerson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    alice.post("@flock hello")
+    bot = await start()
+    assert [message.text for message in (await bot.hear(None)).messages] == ["@flock hello"]
 
 
 async def test_a_token_that_is_no_good_is_refused_with_a_reason(start: Start, flock: MastodonPerson) -> None:

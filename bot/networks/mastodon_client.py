@@ -14,8 +14,10 @@ from bot.networks.errors import NetworkError, Unavailable
 from bot.networks.mastodon_connection import SILENCE_SECONDS, MastodonConnection
 from bot.networks.ratelimits import AnnouncedLimits
 
-# A server that is never silent for long, and never done, is left alone after so many silences.
+# A server that is never silent for long, and never done, is left alone after so many silences; and altogether while so
+# many of its answers still go on.
 _SILENCES: Final = 3
+_MOST_ENDLESS: Final = 8
 
 
 class MastodonClient:
@@ -29,6 +31,7 @@ class MastodonClient:
         self._connect = partial(MastodonConnection, base_url, access_token, AnnouncedLimits(clock))
         self._connection = self._connect()
         self._turn = asyncio.Lock()
+        self._endless: list[threading.Thread] = []
 
     async def call(self, allowance: str, ask: Callable[[Any], Any]) -> Any:
         """Ask by the SDK; `allowance` names what the server counts it against (for instance "statuses")."""
@@ -63,6 +66,9 @@ class MastodonClient:
     async def _in_thread(self, ask: Callable[[MastodonConnection], Any], silence: float) -> Any:
         """Ask in a thread that nobody waits for at the end, as an executor's would be."""
         async with self._turn:
+            self._endless = [each for each in self._endless if each.is_alive()]
+            if len(self._endless) >= _MOST_ENDLESS:
+                raise Unavailable("its earlier answers have no end")
             loop, connection = asyncio.get_running_loop(), self._connection
             answer: asyncio.Future[Any] = loop.create_future()
 
@@ -73,8 +79,11 @@ class MastodonClient:
                     settle = partial(_settle, answer.set_exception, answer, error)
                 with contextlib.suppress(RuntimeError):  # the loop may be closed by now
                     loop.call_soon_threadsafe(settle)
+                if answer.cancelled():
+                    connection.close()
 
-            threading.Thread(target=run, name=self._name, daemon=True).start()
+            thread = threading.Thread(target=run, name=self._name, daemon=True)
+            thread.start()
             try:
                 async with asyncio.timeout(silence * _SILENCES):
                     return await answer
@@ -83,6 +92,7 @@ class MastodonClient:
             finally:
                 if not answer.done() or answer.cancelled():  # the thread is not done with this connection
                     self._connection = self._connect()
+                    self._endless.append(thread)
 
 
 def _settle(tell: Callable[[Any], None], answer: "asyncio.Future[Any]", outcome: Any) -> None:

@@ -98,7 +98,8 @@ class MastodonConnection:
 
     def _send(self, method: str, path: str, headers: Mapping[str, str] | None = None, **content: Any) -> Any:
         content = {"timeout": SILENCE_SECONDS, **content, "headers": {**self._headers, **(headers or {})}}
-        response = self._session.request(method, f"{self._base_url}{path}", **content)
+        # With an `auth` that changes nothing: or what stands in a .netrc would take our token's place.
+        response = self._session.request(method, f"{self._base_url}{path}", auth=_as_it_is, **content)
         response.raise_for_status()
         return response
 
@@ -133,6 +134,10 @@ class MastodonConnection:
     def _listen(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
         self._answer = response
         self._limits.remember(self._asking, response.headers)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 def _said(answer: requests.Response) -> str:

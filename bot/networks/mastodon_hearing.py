@@ -11,7 +11,7 @@ import structlog
 from bot.networks import Batch, Incoming
 from bot.networks.mastodon_actors import UntoldError
 from bot.networks.mastodon_own import answered_by_us
-from bot.networks.mastodon_pages import down_to, id_of, is_older
+from bot.networks.mastodon_pages import down_to, id_of, is_older, moment_of
 from bot.networks.mastodon_place import Place
 from bot.networks.mastodon_statuses import MALFORMED, Ourselves, read_mention
 from storage.records import NetworkName
@@ -72,7 +72,9 @@ class Hearing:
         """Begin with what nobody has answered yet."""
         horizon = self._clock() - _FIRST_LOOK_MS
         entries, end = await down_to(partial(self._page, None), _PAGE, lambda entry: is_older(entry, horizon))
-        answered = await answered_by_us(self._line, self._us, horizon)
+        # Nothing that we answered is older than the oldest of what was said.
+        since = (moment_of(entries[-1]) or horizon) if entries else None
+        answered = await answered_by_us(self._line, self._us, since) if since is not None else frozenset()
         heard, untold = await self._read_all([each for each in reversed(entries) if _is_waiting(each, answered)])
         return Batch(heard, (Place.at(end) if end else Place()).after(entries, self._clock(), untold).write())
 

@@ -15,8 +15,8 @@ from bot.networks.mastodon_pages import id_of, is_older, moment_of
 _SETTLED_MS: Final = 60_000
 # So many people in a minute, and the late ones among them may be lost: what has been heard is kept in the cursor.
 _MOST_RECENT: Final = 400
-# Whoever nobody can tell for so long is not heard.
-_PATIENCE_MS: Final = 300_000
+# Whoever nobody can tell for so long is not heard; a silent server is asked again every five minutes (patience.py).
+_PATIENCE_MS: Final = 1_200_000
 # Numbers follow time only roughly. What is heard again within so much is known by its id.
 _ROUGHLY_MS: Final = 3_600_000
 

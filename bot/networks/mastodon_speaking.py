@@ -85,7 +85,7 @@ class Speaking:
                 outcome = f"it could not be deleted ({error})"
         what = f"The server shows as {shown_as} what was to be {asked}; {outcome}."
         _log.error(what, network=NetworkName.MASTODON, status=number)
-        raise Refused(EXPOSED, what)
+        raise Refused(EXPOSED if asked == "direct" else "invalid", what)
 
     async def _check_reachable(self, say: "Say", thread: Thread | None) -> None:
         """Refuse before anything is said when nobody would get it: the server itself swallows it without a word."""
