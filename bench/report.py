@@ -87,10 +87,14 @@ def table(measured: Sequence[Measured]) -> str:
     lines = ["| What | Measured | Target | Reached |", "|---|---|---|---|"]
     for each in measured:
         row = each.row
-        value = "–" if each.value is None else f"{each.value:,.4g} {row.unit}".strip()
-        bound = f"{'≥' if row.at_least else '≤'} {row.target:,.4g} {row.unit}".strip()
+        value = "–" if each.value is None else f"{_written(each.value)} {row.unit}".strip()
+        bound = f"{'≥' if row.at_least else '≤'} {_written(row.target)} {row.unit}".strip()
         lines.append(f"| {row.what} (`{row.bench}`) | {value} | {bound} | {each.verdict} |")
     return "\n".join(lines)
+
+
+def _written(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
 
 
 def plot(measured: Sequence[Measured]) -> str:
@@ -129,8 +133,8 @@ def main(folder: Path) -> None:
     remarks = (folder / "remarks.md").read_text("utf-8").strip() if (folder / "remarks.md").exists() else ""
     text = f"""# Benchmarks
 
-Measured on {datetime.now(UTC):%d %B %Y} on {machine()}. Figures of one run; where a ratio is named, both sides were measured
-in that run. The bars show how many times as good as its target a figure is; to the right of the line it is reached.
+Measured on {datetime.now(UTC):%d %B %Y} on {machine()}.
+Figures of one run; where a ratio is named, both sides were measured in that run. The bars show how many times as good as its target a figure is; to the right of the line it is reached.
 
 ![Every figure beside its target](benchmarks.svg)
 
