@@ -9,6 +9,7 @@ import selectors
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -99,13 +100,15 @@ def run_simulated(main: Callable[[SimulatedLoop], Coroutine[Any, Any, Any]]) -> 
     loop = SimulatedLoop()
     asyncio.set_event_loop(loop)
 
-    def connect(database: str, **options: Any) -> one_hop.OneHopConnection:
-        connection = one_hop.connect(database, **options)
+    def connect(
+        made: Callable[..., one_hop.OneHopConnection], database: str, **options: Any
+    ) -> one_hop.OneHopConnection:
+        connection = made(database, **options)
         connection._tx = _Told(loop, connection._tx)  # type: ignore[assignment]  # noqa: SLF001  # SQLAlchemy puts orders there too
         return connection
 
     def told(_dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> None:
-        options["async_creator_fn"] = connect
+        options["async_creator_fn"] = partial(connect, options["async_creator_fn"])
 
     sa.event.listen(sa.Engine, "do_connect", told)
     try:

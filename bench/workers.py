@@ -127,7 +127,7 @@ async def perform(database: Database, url: str, name: str, people: int, workers:
 
 async def _unsaid(database: Database) -> bool:
     async with database.reading() as connection:
-        return await deliveries.next_due(connection) is not None
+        return await deliveries.next_due(connection) != [None]
 
 
 def _figures(said: list[tuple[float, str]], keys: list[str], told: list[dict[str, Any]]) -> Figures:
