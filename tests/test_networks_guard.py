@@ -31,6 +31,7 @@ from bot.networks.guard import (
 )
 from bot.sandbox.faults import Fault, FaultMiddleware, Faults
 from bot.sandbox.server import LoopbackServer
+from tests.dropping import dropping_server
 
 
 async def echo(request: Request) -> Response:
@@ -257,23 +258,12 @@ async def test_a_silent_a_broken_and_an_absent_server_are_unreachable(server: Lo
 
 
 async def test_a_kept_connection_that_was_dropped_without_a_word_is_no_failure() -> None:
-    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
-
-    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")  # the next request is not answered
-        writer.close()
-
-    host = await asyncio.start_server(answer_once, "127.0.0.1", 0)
-    name = f"127.0.0.1:{host.sockets[0].getsockname()[1]}"
-    async with host, GuardedClient(allow_private=frozenset({name})) as guard:
+    async with dropping_server() as name, GuardedClient(allow_private=frozenset({name})) as guard:
         for _ in range(3):
-            assert (await guard.request("GET", f"http://{name}/")).content == b"hi"
+            assert (await guard.request("GET", f"http://{name}/")).content == b"[]"
         with pytest.raises(Unreachable):
             await guard.request("POST", f"http://{name}/")
-        assert (await guard.request("GET", f"http://{name}/")).content == b"hi"
+        assert (await guard.request("GET", f"http://{name}/")).content == b"[]"
         with pytest.raises(Unreachable):  # its proof may have been seen, and is good once
             await guard.request("GET", f"http://{name}/", headers={"dpop": "a proof"})
 
