@@ -53,7 +53,6 @@ class Life:
         self.dead = False
         self.database = Database(url)
         engine = self.database._writer.sync_engine  # noqa: SLF001  # whose writes end with the process
-        sa.event.listen(engine, "before_cursor_execute", self._still_alive)
         sa.event.listen(engine, "commit", self._still_alive)
         settings = loaded.settings({name: network.handle for name, network in networks.items()})
         self.events = Events(self.database, World(keys, settings, Registry()), _CATALOGUE, networks, clock)

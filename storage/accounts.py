@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.dialect import insert, prepared
+from storage.ready import ready
 from storage.records import Account, Cadence, Discoverable, NetworkName, Person
 from storage.tables import account, message, person
 
@@ -21,22 +22,22 @@ _PERSON: Final[Mapping[str, Any]] = {
     "unanswered": 0,
 }
 
-_ACCOUNT: Final = sa.select(account).where(account.c.id == sa.bindparam("actor"))
-_ACCOUNTS_OF: Final = (
+_ACCOUNT: Final = ready(sa.select(account).where(account.c.id == sa.bindparam("actor")))
+_ACCOUNTS_OF: Final = ready(
     sa.select(account)
     .where(account.c.person_id.in_(sa.bindparam("ids", expanding=True)))
     .order_by(account.c.created_at, account.c.id)
 )
-_ACCOUNT_AND_PERSON: Final = (
+_ACCOUNT_AND_PERSON: Final = ready(
     sa.select(account, person)
     .join(person, person.c.id == account.c.person_id)
     .where(account.c.id == sa.bindparam("actor"))
 )
 _THESE: Final = account.c.id.in_(sa.bindparam("actors", expanding=True))
-_HANDLES: Final = sa.select(account.c.id, account.c.handle).where(_THESE)
-_OWNERS: Final = sa.select(account.c.person_id).where(_THESE).distinct()
-_PERSONS: Final = sa.select(person).where(person.c.id.in_(sa.bindparam("ids", expanding=True)))
-_HOLD_PERSONS: Final = (
+_HANDLES: Final = ready(sa.select(account.c.id, account.c.handle).where(_THESE))
+_OWNERS: Final = ready(sa.select(account.c.person_id).where(_THESE).distinct())
+_PERSONS: Final = ready(sa.select(person).where(person.c.id.in_(sa.bindparam("ids", expanding=True))))
+_HOLD_PERSONS: Final = ready(
     sa.select(person.c.id)
     .where(person.c.id.in_(sa.bindparam("ids", expanding=True)))
     .order_by(person.c.id)
@@ -44,16 +45,18 @@ _HOLD_PERSONS: Final = (
 )
 # What is changed is named by the parameters.
 _NAMED: Final = sa.update(account).where(account.c.id == sa.bindparam("actor"))
-_CHANGE_PERSON: Final = sa.update(person).where(person.c.id == sa.bindparam("person"))
-_HEARD_FROM: Final = (
+_CHANGE_PERSON: Final = ready(sa.update(person).where(person.c.id == sa.bindparam("person")))
+_HEARD_FROM: Final = ready(
     sa.update(person).where(person.c.id.in_(_OWNERS)).values(last_heard_at=sa.bindparam("now"), unanswered=0)
 )
-_CHANGE_HANDLE: Final = _NAMED.values(handle=sa.bindparam("now_handle"))
-_CHANGE_THREAD: Final = _NAMED.where(account.c.thread.is_distinct_from(sa.bindparam("now_thread"))).values(
-    thread=sa.bindparam("now_thread")
+_CHANGE_HANDLE: Final = ready(_NAMED.values(handle=sa.bindparam("now_handle")))
+_CHANGE_THREAD: Final = ready(
+    _NAMED.where(account.c.thread.is_distinct_from(sa.bindparam("now_thread"))).values(
+        thread=sa.bindparam("now_thread")
+    )
 )
-_COUNT_UNANSWERED: Final = _CHANGE_PERSON.values(unanswered=person.c.unanswered + 1)
-_NEW_PERSON: Final = sa.insert(person).returning(person.c.id)
+_COUNT_UNANSWERED: Final = ready(_CHANGE_PERSON.values(unanswered=person.c.unanswered + 1))
+_NEW_PERSON: Final = ready(sa.insert(person).returning(person.c.id))
 
 
 @prepared

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.database import next_number
 from storage.dialect import insert, prepared
 from storage.keys import Keys64
+from storage.ready import ready
 from storage.records import Arrival, Claim, ClaimState, Discoverable, Evidence
 from storage.tables import arrival, claim, person, told
 
@@ -18,7 +19,7 @@ _ROWS_A_STATEMENT: Final = 500
 # A notice's key names whom it tells of, so that they can be checked when it is sent: newcomers:<token>:<ids>[:<part>].
 NOTICE: Final = "newcomers:"
 
-_OPEN: Final = (
+_OPEN: Final = ready(
     sa.select(arrival, claim.c.x_key, claim.c.handle_key, claim.c.state, claim.c.evidence, person.c.discoverable)
     .join(claim, claim.c.id == arrival.c.claim_id)
     .join(person, person.c.id == arrival.c.person_id)
@@ -27,8 +28,8 @@ _OPEN: Final = (
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True, of=arrival)
 )
-_NEWEST: Final = sa.select(sa.func.max(arrival.c.seq))
-_LOOK_AT: Final = (
+_NEWEST: Final = ready(sa.select(sa.func.max(arrival.c.seq)))
+_LOOK_AT: Final = ready(
     sa.update(person)
     .where(
         person.c.id == sa.bindparam("person"),
@@ -36,14 +37,16 @@ _LOOK_AT: Final = (
     )
     .values(notice_due_at=sa.bindparam("due"))
 )
-_DUE_PERSONS: Final = (
+_DUE_PERSONS: Final = ready(
     sa.select(person.c.id)
     .where(person.c.notice_due_at <= sa.bindparam("now"), person.c.stopped.is_(False))
     .order_by(person.c.notice_due_at, person.c.id)
     .limit(sa.bindparam("most"))
 )
-_TOLD_OF: Final = sa.select(told.c.contact_id).where(
-    told.c.person_id == sa.bindparam("person"), told.c.contact_id.in_(sa.bindparam("contacts", expanding=True))
+_TOLD_OF: Final = ready(
+    sa.select(told.c.contact_id).where(
+        told.c.person_id == sa.bindparam("person"), told.c.contact_id.in_(sa.bindparam("contacts", expanding=True))
+    )
 )
 
 

@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.dialect import insert, prepared
+from storage.ready import ready
 from storage.tables import budget
 
-_USED: Final = sa.select(budget.c.period, budget.c.tat).where(budget.c.name == sa.bindparam("budget"))
-_LOCK_USED: Final = _USED.order_by(budget.c.period).with_for_update()
-_CHANGE: Final = sa.update(budget).where(
-    budget.c.name == sa.bindparam("budget"), budget.c.period == sa.bindparam("each_period")
+_USED: Final = ready(sa.select(budget.c.period, budget.c.tat).where(budget.c.name == sa.bindparam("budget")))
+_LOCK_USED: Final = ready(_USED.order_by(budget.c.period).with_for_update())
+_CHANGE: Final = ready(
+    sa.update(budget).where(budget.c.name == sa.bindparam("budget"), budget.c.period == sa.bindparam("each_period"))
 )
 
 

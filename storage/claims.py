@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.database import next_number
 from storage.keys import Keys
+from storage.ready import ready
 from storage.records import Claim, ClaimState, Evidence, check_transition
 from storage.tables import arrival, claim, code
 
@@ -26,12 +27,12 @@ _COLUMNS: Final = [column for column in claim.c if column.name not in ("x_key", 
 
 
 _LABELLED: Final = sa.not_(claim.c.x_handle.startswith(_TOMBSTONE))
-_GET: Final = sa.select(*_COLUMNS).where(claim.c.id == sa.bindparam("claim"))
-_NAMED: Final = sa.select(*_COLUMNS).where(
-    claim.c.person_id == sa.bindparam("person"), claim.c.x_handle == sa.bindparam("handle")
+_GET: Final = ready(sa.select(*_COLUMNS).where(claim.c.id == sa.bindparam("claim")))
+_NAMED: Final = ready(
+    sa.select(*_COLUMNS).where(claim.c.person_id == sa.bindparam("person"), claim.c.x_handle == sa.bindparam("handle"))
 )
-_NEW: Final = sa.insert(claim).returning(*_COLUMNS)
-_OF_PERSONS: Final = (
+_NEW: Final = ready(sa.insert(claim).returning(*_COLUMNS))
+_OF_PERSONS: Final = ready(
     sa.select(*_COLUMNS)
     .where(
         claim.c.person_id.in_(sa.bindparam("persons", expanding=True)),
@@ -40,7 +41,7 @@ _OF_PERSONS: Final = (
     )
     .order_by(claim.c.id)
 )
-_SINCE: Final = (
+_SINCE: Final = ready(
     sa.select(
         claim.c.id,
         claim.c.person_id,
@@ -56,7 +57,7 @@ _SINCE: Final = (
     .limit(sa.bindparam("most"))
 )
 # What is changed is named by the parameters.
-_CHANGE: Final = sa.update(claim).where(claim.c.id == sa.bindparam("claim"))
+_CHANGE: Final = ready(sa.update(claim).where(claim.c.id == sa.bindparam("claim")))
 
 
 @dataclass(frozen=True, slots=True)

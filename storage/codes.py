@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.keys import Keys
+from storage.ready import ready
 from storage.tables import code
 
 
@@ -49,13 +50,15 @@ class Code:
         return self.used_at is None and now < self.expires_at
 
 
-_END: Final = sa.delete(code).where(
-    code.c.person_id == sa.bindparam("person"),
-    code.c.purpose == sa.bindparam("of_purpose"),
-    code.c.claim_id.is_not_distinct_from(sa.bindparam("claim")),
-    code.c.used_at.is_(None),
+_END: Final = ready(
+    sa.delete(code).where(
+        code.c.person_id == sa.bindparam("person"),
+        code.c.purpose == sa.bindparam("of_purpose"),
+        code.c.claim_id.is_not_distinct_from(sa.bindparam("claim")),
+        code.c.used_at.is_(None),
+    )
 )
-_ISSUE: Final = sa.insert(code)
+_ISSUE: Final = ready(sa.insert(code))
 
 
 async def issue(

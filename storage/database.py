@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from storage import one_hop
 from storage.carrying import carrying_over
+from storage.ready import ReadyEngine, ready
 from storage.tables import sequence
 
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -268,14 +269,17 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
             f"The database cannot be made in {folder}: {error.strerror}. Is [database] url right?"
         ) from None
     # One writer: SQLite has one write lock, and to queue for it here beats to poll for it there.
-    engine = create_async_engine(
+    made = create_async_engine(
         url,
         pool_size=_READERS if readers else 1,
         max_overflow=0,
         pool_timeout=_BUSY_TIMEOUT_MS / 1000,
-        connect_args={"async_creator_fn": partial(one_hop.connect, direct=not readers)},
+        connect_args={
+            "async_creator_fn": partial(one_hop.connect, direct=not readers, busy_timeout_ms=_BUSY_TIMEOUT_MS)
+        },
         hide_parameters=True,  # what people said must not get into the log with an error
     )
+    engine = ReadyEngine(made.sync_engine)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def connect(connection: Any, _record: object) -> None:
@@ -418,7 +422,7 @@ def next_numbers(name: Any) -> Any:
     )
 
 
-_NEXT: Final = next_numbers(sa.bindparam("sequence"))
+_NEXT: Final = ready(next_numbers(sa.bindparam("sequence")))
 
 
 async def next_number(connection: AsyncConnection, name: str) -> int:

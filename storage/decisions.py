@@ -8,12 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.dialect import insert
+from storage.ready import ready
 from storage.records import Choice
 from storage.tables import decision, listing
 
 _ROWS_A_STATEMENT = 500
-_OF_PERSON: Final = sa.select(decision.c.contact_id, decision.c.choice).where(
-    decision.c.person_id == sa.bindparam("person")
+_OF_PERSON: Final = ready(
+    sa.select(decision.c.contact_id, decision.c.choice).where(decision.c.person_id == sa.bindparam("person"))
 )
 
 

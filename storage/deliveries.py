@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import bell
 from storage.dialect import insert, least, prepared
+from storage.ready import ready
 from storage.records import Delivery, DeliveryKind, DeliveryState, NetworkName, check_transition
 from storage.tables import batch, delivery, lane
 
@@ -123,11 +124,11 @@ _ONE: Final = delivery.c.id == sa.bindparam("delivery")
 _DUE: Final = sa.and_(
     delivery.c.lane == sa.bindparam("in_lane"), delivery.c.state.in_(UNDONE), delivery.c.due_at <= sa.bindparam("now")
 )
-_GET: Final = sa.select(*_COLUMNS).where(_ONE)
+_GET: Final = ready(sa.select(*_COLUMNS).where(_ONE))
 # What is changed is named by the parameters.
-_SETTLE: Final = sa.update(delivery).where(_ONE).values(payload="{}")
-_HELD: Final = sa.update(lane).where(lane.c.name == sa.bindparam("held"), lane.c.lease == sa.bindparam("token"))
-_FAILURES: Final = sa.select(lane.c.failures).where(lane.c.name == sa.bindparam("held"))
+_SETTLE: Final = ready(sa.update(delivery).where(_ONE).values(payload="{}"))
+_HELD: Final = ready(sa.update(lane).where(lane.c.name == sa.bindparam("held"), lane.c.lease == sa.bindparam("token")))
+_FAILURES: Final = ready(sa.select(lane.c.failures).where(lane.c.name == sa.bindparam("held")))
 
 
 def _taking(where: sa.ColumnElement[bool]) -> Any:
@@ -152,9 +153,9 @@ def _taking(where: sa.ColumnElement[bool]) -> Any:
     )
 
 
-_TAKE: Final = _taking(_DUE)
-_TAKE_MORE: Final = _taking(
-    sa.and_(_DUE, delivery.c.kind == sa.bindparam("of_kind"), delivery.c.id != sa.bindparam("delivery"))
+_TAKE: Final = ready(_taking(_DUE))
+_TAKE_MORE: Final = ready(
+    _taking(sa.and_(_DUE, delivery.c.kind == sa.bindparam("of_kind"), delivery.c.id != sa.bindparam("delivery")))
 )
 
 
@@ -175,7 +176,7 @@ def _releasing() -> Any:
     )
 
 
-_RELEASE: Final = _releasing()
+_RELEASE: Final = ready(_releasing())
 
 
 @prepared
@@ -261,7 +262,7 @@ def _leasing(among: Among) -> Any:
         .with_for_update(skip_locked=True)
         .cte("due")  # see `_taking`
     )
-    return sa.update(lane).where(lane.c.name.in_(sa.select(due.c.name))).returning(lane.c.name)
+    return ready(sa.update(lane).where(lane.c.name.in_(sa.select(due.c.name))).returning(lane.c.name))
 
 
 async def lease(
@@ -391,7 +392,7 @@ def _first(among: Among) -> list[Any]:
 
 @cache
 def _next_due(groups: tuple[Among, ...]) -> Any:
-    return sa.select(*(each.label(None) for among in groups for each in _first(among)))
+    return ready(sa.select(*(each.label(None) for among in groups for each in _first(among))))
 
 
 async def next_due(connection: AsyncConnection, groups: Sequence[Among] = (EVERY,)) -> list[int | None]:

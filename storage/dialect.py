@@ -7,6 +7,8 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.ready import ready
+
 Statement = TypeVar("Statement")
 
 
@@ -17,7 +19,7 @@ def prepared(make: Callable[[AsyncConnection], Statement]) -> Callable[[AsyncCon
     def statement(connection: AsyncConnection) -> Statement:
         kind = connection.dialect.name
         if kind not in made:
-            made[kind] = make(connection)
+            made[kind] = ready(make(connection))
         return made[kind]
 
     return statement

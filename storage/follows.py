@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.deliveries import NOT_BEGUN, UNDONE, cancel
+from storage.ready import ready
 from storage.records import DeliveryKind, DeliveryState, NetworkName
 from storage.tables import batch, delivery, person
 
@@ -182,7 +183,7 @@ async def was_automatic(connection: AsyncConnection, batch_id: int) -> bool:
     return key is not None and is_automatic(key)
 
 
-_PENDING: Final = (
+_PENDING: Final = ready(
     sa.select(delivery.c.account_id, delivery.c.network, sa.func.count())
     .where(
         delivery.c.person_id == sa.bindparam("person"),

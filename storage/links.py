@@ -18,6 +18,7 @@ from storage.database import next_numbers
 from storage.dialect import prepared
 from storage.keys import Keys64, distinct
 from storage.postings import Slots
+from storage.ready import ready
 from storage.records import Direction, Upload
 from storage.segments import slots_with
 from storage.tables import person, upload
@@ -35,25 +36,27 @@ _SLOTS_A_QUERY: Final = 500
 
 # Two imports of one person at once wait for one another. Not the key itself is locked: two who list each other, and hand
 # their lists over at once, would deadlock on it.
-_ALONE: Final = sa.select(person.c.id).where(person.c.id == sa.bindparam("person")).with_for_update(key_share=True)
+_ALONE: Final = ready(
+    sa.select(person.c.id).where(person.c.id == sa.bindparam("person")).with_for_update(key_share=True)
+)
 # What one list of a person is known by.
 _SAME: Final = (
     upload.c.person_id == sa.bindparam("person_id"),
     upload.c.source == sa.bindparam("source"),
     upload.c.direction == sa.bindparam("direction"),
 )
-_HELD: Final = sa.select(upload.c.slot, upload.c.data).where(*_SAME)
-_OWN: Final = sa.select(upload.c.direction, upload.c.data).where(upload.c.person_id == sa.bindparam("person_id"))
+_HELD: Final = ready(sa.select(upload.c.slot, upload.c.data).where(*_SAME))
+_OWN: Final = ready(sa.select(upload.c.direction, upload.c.data).where(upload.c.person_id == sa.bindparam("person_id")))
 _NEXT_LISTS: Final = (upload.c.slot > sa.bindparam("after"), upload.c.direction == Direction.FOLLOWING.value)
-_SIZES: Final = (
+_SIZES: Final = ready(
     sa.select(upload.c.slot, upload.c.n).where(*_NEXT_LISTS).order_by(upload.c.slot).limit(sa.bindparam("most"))
 )
-_LISTS: Final = (
+_LISTS: Final = ready(
     sa.select(upload.c.slot, upload.c.person_id, upload.c.data)
     .where(*_NEXT_LISTS, upload.c.slot <= sa.bindparam("last"))
     .order_by(upload.c.slot)
 )
-_OWNERS: Final = (
+_OWNERS: Final = ready(
     sa.select(upload.c.slot, upload.c.person_id)
     .where(upload.c.slot.in_(sa.bindparam("slots", expanding=True)))
     .order_by(upload.c.slot)

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.dialect import insert, prepared
 from storage.keys import Keys
+from storage.ready import ready
 from storage.records import MessageState, NetworkName
 from storage.tables import cursor, message
 
@@ -43,10 +44,10 @@ def _answered_by(column: sa.Column[str]) -> sa.Select[str, int]:
     return sa.select(column, sa.func.count()).where(_ANSWERED, among).group_by(column)
 
 
-_ANSWERED_TO: Final = _answered_by(message.c.account_id)
-_ANSWERED_IN: Final = _answered_by(message.c.thread_key)
-_KNOWN: Final = sa.select(message.c.id).where(message.c.id.in_(sa.bindparam("ids", expanding=True)))
-_FORGET: Final = sa.delete(message).where(message.c.id.in_(sa.bindparam("ids", expanding=True)))
+_ANSWERED_TO: Final = ready(_answered_by(message.c.account_id))
+_ANSWERED_IN: Final = ready(_answered_by(message.c.thread_key))
+_KNOWN: Final = ready(sa.select(message.c.id).where(message.c.id.in_(sa.bindparam("ids", expanding=True))))
+_FORGET: Final = ready(sa.delete(message).where(message.c.id.in_(sa.bindparam("ids", expanding=True))))
 
 
 @prepared

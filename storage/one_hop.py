@@ -21,6 +21,7 @@ class OneHopConnection(aiosqlite.Connection):
 
     # Whether statements inside a transaction are executed where they are awaited.
     direct = False
+    busy_timeout_ms = 0
     # Whether a statement was given to the thread whose answer nobody has waited for: what it does is not known.
     unanswered = False
     _beginning: str | None = None
@@ -34,10 +35,27 @@ class OneHopConnection(aiosqlite.Connection):
         statement, self._beginning = self._beginning, None
         return statement
 
+    def begun_at_once(self, statement: str) -> bool:
+        """Begin a transaction if nobody has to be waited for, which would be some other process."""
+        self._conn.execute("PRAGMA busy_timeout=0")
+        try:
+            self._conn.execute(statement)
+        except sqlite3.OperationalError:
+            return False  # whoever waits for it in the thread is told what is wrong
+        finally:
+            self._conn.execute(f"PRAGMA busy_timeout={self.busy_timeout_ms}")
+        return True
+
     async def commit(self) -> None:
         """Commit what was begun."""
         if self.taken_beginning() is None:
             await super().commit()
+
+    async def run(self, statement: str, values: Sequence[Any]) -> tuple[list[Any], int]:
+        """Execute a statement; return its rows, and how many it changed."""
+        cursor = _Cursor(self)
+        await cursor.execute(statement, values)
+        return cursor._rows, cursor.rowcount  # noqa: SLF001  # of this file
 
     def cursor(self) -> Any:
         """Return a cursor; nothing is asked of the thread before there is a statement."""
@@ -84,10 +102,10 @@ class _Cursor:
 
     async def _act(self, act: Callable[[sqlite3.Cursor], list[Any]]) -> Self:
         connection = self._connection
-        if connection.direct and connection.in_transaction:
+        beginning = connection.taken_beginning()  # here: a rollback may come before the thread gets to it
+        if connection.direct and (connection.in_transaction or (beginning and connection.begun_at_once(beginning))):
             self._do(act)
             return self
-        beginning = connection.taken_beginning()  # here: a rollback may come before the thread gets to it
         connection.unanswered = True
         await connection._execute(self._do, act, beginning)  # type: ignore[no-untyped-call]  # aiosqlite leaves it untyped  # noqa: SLF001  # the connection is our own subclass
         connection.unanswered = False
@@ -119,12 +137,13 @@ class _Cursor:
         """Do nothing: the cursor in the thread was closed with its statement."""
 
 
-def connect(database: str, *, direct: bool, **options: Any) -> OneHopConnection:
+def connect(database: str, *, direct: bool, busy_timeout_ms: int, **options: Any) -> OneHopConnection:
     """Return a connection to be awaited, as `aiosqlite.connect` does; its thread does not keep the process alive."""
     # Two threads use it, but never at once: each call is waited for.
     options["check_same_thread"] = False
     connection = OneHopConnection(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
     connection.direct = direct
+    connection.busy_timeout_ms = busy_timeout_ms
     connection._thread.daemon = True  # noqa: SLF001  # as SQLAlchemy does it for connections it makes itself
     return connection
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.deliveries import UNDONE
+from storage.ready import ready
 from storage.records import DeliveryKind, DeliveryState, Direction, GrantState
 from storage.tables import consent_grant, delivery, upload
 
@@ -27,18 +28,22 @@ class Overview:
 
 
 _WHOSE: Final = sa.bindparam("person_id", type_=sa.BigInteger())
-_SUMS: Final = sa.union_all(
-    sa.select(
-        sa.literal_column("'list'").label("of"), upload.c.direction.label("which"), sa.func.sum(upload.c.n).label("n")
+_SUMS: Final = ready(
+    sa.union_all(
+        sa.select(
+            sa.literal_column("'list'").label("of"),
+            upload.c.direction.label("which"),
+            sa.func.sum(upload.c.n).label("n"),
+        )
+        .where(upload.c.person_id == _WHOSE)
+        .group_by(upload.c.direction),
+        sa.select(sa.literal_column("'grant'"), consent_grant.c.account_id, sa.literal_column("1")).where(
+            consent_grant.c.person_id == _WHOSE, consent_grant.c.state == GrantState.ACTIVE.value
+        ),
+        sa.select(sa.literal_column("'follow'"), delivery.c.state, sa.func.count())
+        .where(delivery.c.person_id == _WHOSE, delivery.c.kind == DeliveryKind.FOLLOW.value)
+        .group_by(delivery.c.state),
     )
-    .where(upload.c.person_id == _WHOSE)
-    .group_by(upload.c.direction),
-    sa.select(sa.literal_column("'grant'"), consent_grant.c.account_id, sa.literal_column("1")).where(
-        consent_grant.c.person_id == _WHOSE, consent_grant.c.state == GrantState.ACTIVE.value
-    ),
-    sa.select(sa.literal_column("'follow'"), delivery.c.state, sa.func.count())
-    .where(delivery.c.person_id == _WHOSE, delivery.c.kind == DeliveryKind.FOLLOW.value)
-    .group_by(delivery.c.state),
 )
 
 

@@ -7,13 +7,16 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.dialect import insert, prepared
+from storage.ready import ready
 from storage.records import Question
 from storage.tables import question
 
-_PENDING: Final = sa.select(question).where(
-    question.c.account_id == sa.bindparam("asked"), question.c.expires_at > sa.bindparam("now")
+_PENDING: Final = ready(
+    sa.select(question).where(
+        question.c.account_id == sa.bindparam("asked"), question.c.expires_at > sa.bindparam("now")
+    )
 )
-_DROP: Final = sa.delete(question).where(question.c.account_id == sa.bindparam("asked"))
+_DROP: Final = ready(sa.delete(question).where(question.c.account_id == sa.bindparam("asked")))
 
 
 @prepared

@@ -24,6 +24,7 @@ from storage.database import Database, next_number
 from storage.dialect import prepared
 from storage.keys import Keys64, distinct
 from storage.postings import BUCKET_BITS, Slots, bits_for, first_id, pack, slots_of, unpack
+from storage.ready import ready
 from storage.records import Direction
 from storage.tables import posting, segment, upload
 
@@ -82,7 +83,7 @@ _BUCKET: Final = _KEY.bitwise_rshift(sa.literal(64) - segment.c.bits).bitwise_an
     sa.literal(1).bitwise_lshift(segment.c.bits) - 1
 )
 # In one statement, so that it sees one state of the index: every live segment, and the posting that may hold the key.
-_LOOK_UP: Final = (
+_LOOK_UP: Final = ready(
     sa.select(segment.c.hi, posting.c.data)
     .select_from(
         segment.outerjoin(posting, posting.c.id == segment.c.id.bitwise_lshift(sa.literal(BUCKET_BITS)) + _BUCKET)

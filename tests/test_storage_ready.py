@@ -1,0 +1,133 @@
+"""What is executed by the short way gives what SQLAlchemy gives, and fails as it fails."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage import accounts
+from storage.database import Database
+from storage.ready import ready
+from storage.records import NetworkName
+from storage.tables import account, person
+from tests.conftest import START
+
+IN_LIST = sa.select(account.c.id, person).join_from(account, person).order_by(account.c.id)
+SOME = IN_LIST.where(
+    account.c.id.in_(sa.bindparam("actors", expanding=True)), person.c.stopped == sa.bindparam("stopped")
+)
+READY_SOME = ready(
+    IN_LIST.where(account.c.id.in_(sa.bindparam("actors", expanding=True)), person.c.stopped == sa.bindparam("stopped"))
+)
+COUNT = sa.select(sa.func.count()).select_from(account).where(account.c.handle != sa.bindparam("handle"))
+READY_COUNT = ready(COUNT.where(sa.true()))
+STOP = sa.update(person).where(person.c.id == sa.bindparam("whom"))
+READY_STOP = ready(STOP.where(sa.true()))
+NEW = ready(sa.insert(account))
+MET = ("did:plc:ann", "did:plc:bob", "did:plc:cleo")
+
+
+async def everybody_is_met(database: Database) -> None:
+    async with database.transaction() as connection:
+        for actor in MET:
+            await accounts.meet(connection, NetworkName.BLUESKY, actor, f"{actor[8:]}.test", START)
+
+
+async def both_ways(connection: AsyncConnection, ordinary: Any, short: Any, given: dict[str, Any]) -> list[Any]:
+    expected = (await connection.execute(ordinary, given)).all()
+    found = (await connection.execute(short, given)).all()
+    assert [row._asdict() for row in found] == [row._asdict() for row in expected]
+    assert [tuple(row) for row in found] == [tuple(row) for row in expected]
+    return list(found)
+
+
+@pytest.mark.parametrize("actors", [[], MET[:1], MET, ["did:plc:nobody"]])
+async def test_what_is_ready_returns_what_it_would_return_anyway(database: Database, actors: list[str]) -> None:
+    await everybody_is_met(database)
+    async with database.transaction() as connection:
+        await connection.execute(READY_STOP, {"whom": 1, "stopped": True})
+        for stopped in (True, False):
+            rows = await both_ways(connection, SOME, READY_SOME, {"actors": actors, "stopped": stopped})
+            assert all(row.stopped is stopped for row in rows)
+        await both_ways(connection, COUNT, READY_COUNT, {"handle": "ann.test"})
+    async with database.reading() as connection:
+        await both_ways(connection, SOME, READY_SOME, {"actors": actors, "stopped": True})
+        assert await connection.scalar(READY_COUNT, {"handle": "ann.test"}) == 2
+        assert await connection.scalar(READY_COUNT, {"handle": "somebody.test"}) == 3
+
+
+async def test_how_many_rows_were_changed_is_told(database: Database) -> None:
+    await everybody_is_met(database)
+    async with database.transaction() as connection:
+        assert (await connection.execute(READY_STOP, {"whom": 1, "stopped": True})).rowcount == 1
+        assert (await connection.execute(READY_STOP, {"whom": 999, "stopped": True})).rowcount == 0
+        assert (await connection.execute(READY_STOP, {"whom": 1, "stopped": False, "auto": True})).rowcount == 1
+        changed = (await connection.execute(sa.select(person.c.stopped, person.c.auto).where(person.c.id == 1))).one()
+        assert tuple(changed) == (False, True)
+
+
+async def test_a_value_that_was_forgotten_is_named(database: Database) -> None:
+    async with database.transaction() as connection:
+        with pytest.raises(sa.exc.StatementError, match="handle"):
+            await connection.execute(READY_COUNT, {})
+
+
+async def test_what_cannot_be_written_is_refused_without_telling_what_it_was(database: Database) -> None:
+    await everybody_is_met(database)
+    twice = {"id": MET[0], "network": "bluesky", "handle": "secret.test", "person_id": 1, "created_at": START}
+
+    async def write() -> None:
+        async with database.transaction() as connection:
+            await connection.execute(READY_STOP, {"whom": 1, "stopped": True})
+            await connection.execute(NEW, twice)
+
+    with pytest.raises(sa.exc.IntegrityError) as refused:
+        await write()
+    assert "secret.test" not in str(refused.value)
+    async with database.reading() as connection:
+        assert not await connection.scalar(sa.select(person.c.stopped).where(person.c.id == 1))
+
+
+async def test_nothing_is_executed_on_a_connection_that_was_given_back(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.scalar(READY_COUNT, {"handle": ""})
+    with pytest.raises(sa.exc.ResourceClosedError, match="closed"):
+        await connection.execute(READY_STOP, {"whom": 1, "stopped": True})
+
+
+async def test_who_listens_hears_of_what_is_ready(database: Database) -> None:
+    heard: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        heard.append(statement)
+
+    async with database.reading() as connection:
+        engine = connection.sync_connection.engine if connection.sync_connection else None
+        sa.event.listen(engine, "before_cursor_execute", note)
+        await connection.execute(READY_COUNT, {"handle": ""})
+        sa.event.remove(engine, "before_cursor_execute", note)
+    assert [each for each in heard if "count" in each]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_who_finds_the_file_being_written_waits_and_holds_up_nobody(database: Database) -> None:
+    await everybody_is_met(database)
+    with closing(sqlite3.connect(str(database.url.database), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        async def stop() -> None:
+            async with database.transaction() as connection:
+                await connection.execute(READY_STOP, {"whom": 1, "stopped": True})
+
+        stopping = asyncio.create_task(stop())
+        async with database.reading() as connection:  # goes on meanwhile
+            assert not await connection.scalar(sa.select(person.c.stopped).where(person.c.id == 1))
+        assert not stopping.done()
+        other.execute("ROLLBACK")
+        await stopping
+    async with database.reading() as connection:
+        assert await connection.scalar(sa.select(person.c.stopped).where(person.c.id == 1))
