@@ -86,7 +86,7 @@ class Database:
         if self.is_sqlite:
             self._reader = _engine(self.url, readers=True)
         else:  # the same connections: PostgreSQL's default would show every statement a newer state
-            self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ")
+            self._reader = ReadyEngine(self._writer.sync_engine.execution_options(isolation_level="REPEATABLE READ"))
 
     @property
     def address(self) -> str:
@@ -257,7 +257,8 @@ def _revision(connection: sa.Connection) -> str | None:
 
 def _engine(url: URL, *, readers: bool) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True, hide_parameters=True)
+        made = create_async_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True, hide_parameters=True)
+        return ReadyEngine(made.sync_engine)
     if url.database in (None, "", ":memory:"):
         raise DatabaseError("Reflock needs a database file: sqlite:///reflock.sqlite3")
     folder = Path(url.database).parent

@@ -2,14 +2,14 @@
 
 For every execution SQLAlchemy composes the statement's text, its parameters and its result anew, which on SQLite is most of
 a short statement's time (measured: 34 µs of 42). What was declared `ready` is composed once; then its executions
-only hand text and values to the driver. On PostgreSQL the time is spent with the server, and everything is left to
-SQLAlchemy, as is what asks for more than one execution: several rows that return something, an empty list to look in.
+only hand text and values to the driver. Left to SQLAlchemy is what is more than that: several rows of parameters, an empty
+list to look in, on PostgreSQL, where parameters are numbered, any such list.
 """
 
 import re
-import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import sqlalchemy as sa
@@ -20,6 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.one_hop import OneHopConnection
 
 Statement = TypeVar("Statement", bound=Any)
+
+_Run = Callable[[str, list[Any]], Awaitable[tuple[Sequence[Any], int]]]
 
 _EXPANDING: Final = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 
@@ -83,6 +85,7 @@ class _Plan:
     fixed: Mapping[str, Any]
     processes: Sequence[tuple[str, Callable[[Any], Any]]]
     expanding: frozenset[str]
+    numbered: bool
     metadata: Any
     results: Any
 
@@ -105,6 +108,7 @@ class _Plan:
             fixed=fixed,
             processes=processes,
             expanding=frozenset(name for name in binds if binds[name].expanding),
+            numbered=not dialect.paramstyle.startswith("q"),
             metadata=SimpleResultMetaData([each.keyname for each in columns]),
             results=results if any(results) else None,
         )
@@ -117,6 +121,8 @@ class _Plan:
                 given[name] = process(given[name])
             if not self.expanding:
                 return self.text, [given[name] for name in self.names]
+            if self.numbered:
+                return None
             values: list[Any] = []
             for name in self.names:
                 if name not in self.expanding:
@@ -140,45 +146,63 @@ class ReadyConnection(AsyncConnection):
 
     async def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Execute a statement, as SQLAlchemy's connection does it."""
-        if id(statement) in _READY and execution_options is None and (driver := self._driver()) is not None:
+        if id(statement) in _READY and execution_options is None and (run := self._run()) is not None:
             if isinstance(parameters, list) and len(parameters) == 1:
                 (parameters,) = parameters
             if parameters is None or isinstance(parameters, dict):
                 given = parameters or {}
                 plan = self._plan(statement, given)
                 if (bound := plan.bound(given)) is not None:
-                    return await self._run(driver, plan, *bound)
+                    return await self._execute(run, plan, *bound)
         return await super().execute(statement, parameters, execution_options=execution_options)
 
     async def scalars(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Execute a statement and return the first column of its rows."""
         return (await self.execute(statement, parameters, execution_options=execution_options)).scalars()
 
-    def _driver(self) -> OneHopConnection | None:
-        """Return the driver's connection when it can be used directly."""
+    def _run(self) -> _Run | None:
+        """Return how text and values are handed to the driver when that can be done directly."""
         made = self.sync_connection
         if made is None or made.closed or not made.in_transaction():
             return None
         if made.engine.dispatch.before_cursor_execute:  # whoever listens hears of every statement
             return None
-        driver = made.connection.driver_connection
-        return driver if isinstance(driver, OneHopConnection) else None
+        pooled = made.connection
+        driver = pooled.driver_connection
+        return driver.run if isinstance(driver, OneHopConnection) else partial(_run_asyncpg, pooled.dbapi_connection)
 
     def _plan(self, statement: Any, parameters: Mapping[str, Any]) -> _Plan:
-        key = (id(statement), *parameters)
+        key = (id(statement), self.dialect.name, *parameters)
         plan = _PLANS.get(key)
         if plan is None:
             plan = _PLANS[key] = _Plan.of(statement, self.dialect, parameters)
         return plan
 
-    async def _run(self, driver: OneHopConnection, plan: _Plan, text: str, values: list[Any]) -> Any:
+    async def _execute(self, run: _Run, plan: _Plan, text: str, values: list[Any]) -> Rows:
+        driver_error = self.dialect.loaded_dbapi.Error
         try:
-            found, rowcount = await driver.run(text, values)
-        except sqlite3.Error as error:
+            return plan.rows(*await run(text, values))
+        except driver_error as error:
+            pooled = self.sync_connection.connection.dbapi_connection if self.sync_connection else None
+            lost = self.dialect.is_disconnect(error, pooled, None)
+            if lost:
+                await self.invalidate(error)
             raise sa.exc.DBAPIError.instance(
-                text, values, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect
+                text,
+                values,
+                error,
+                driver_error,
+                hide_parameters=True,
+                connection_invalidated=lost,
+                dialect=self.dialect,
             ) from error
-        return plan.rows(found, rowcount)
+
+
+async def _run_asyncpg(connection: Any, text: str, values: list[Any]) -> tuple[Sequence[Any], int]:
+    """Execute a statement as SQLAlchemy's cursor does it, which begins, prepares, and translates errors."""
+    cursor = connection.cursor()
+    await cursor._prepare_and_execute(text, values)  # noqa: SLF001  # its public way is the way around
+    return cursor.fetchall(), cursor.rowcount
 
 
 class ReadyEngine(AsyncEngine):
