@@ -35,7 +35,7 @@ _ACCOUNT_AND_PERSON: Final = ready(
 )
 _THESE: Final = account.c.id.in_(sa.bindparam("actors", expanding=True))
 _HANDLES: Final = ready(sa.select(account.c.id, account.c.handle).where(_THESE))
-_OWNERS: Final = ready(sa.select(account.c.person_id).where(_THESE).distinct())
+_OWNERS: Final = sa.select(account.c.person_id).where(_THESE).distinct()
 _PERSONS: Final = ready(sa.select(person).where(person.c.id.in_(sa.bindparam("ids", expanding=True))))
 _HOLD_PERSONS: Final = ready(
     sa.select(person.c.id)
@@ -43,6 +43,16 @@ _HOLD_PERSONS: Final = ready(
     .order_by(person.c.id)
     .with_for_update(key_share=True)
 )
+# In PostgreSQL's own words, for it alone: an array is one parameter, so the statement is always the same.
+_ACTORS: Final = sa.any_(sa.bindparam("actors", type_=sa.ARRAY(sa.String)))
+_HOLD_OWNERS: Final = ready(
+    sa.select(account.c.id)
+    .join(person, person.c.id == account.c.person_id)
+    .where(account.c.id == _ACTORS)
+    .order_by(person.c.id)
+    .with_for_update(key_share=True, of=person)
+)
+_KNOWN: Final = ready(sa.select(account.c.id).where(account.c.id == _ACTORS))
 # What is changed is named by the parameters.
 _NAMED: Final = sa.update(account).where(account.c.id == sa.bindparam("actor"))
 _CHANGE_PERSON: Final = ready(sa.update(person).where(person.c.id == sa.bindparam("person")))
@@ -160,10 +170,11 @@ async def hold(connection: AsyncConnection, *account_ids: str) -> None:
     """
     if connection.dialect.name == "sqlite":
         return
-    while True:
-        owners = (await connection.scalars(_OWNERS, {"actors": account_ids})).all()
-        # While we waited a person may have become one with another one: then that one is held.
-        if await hold_persons(connection, owners) == len(owners):
+    left = set(account_ids)
+    # While we waited a person may have become one with another one: then that one is held. Who was never met is nobody's.
+    while left := left.difference(await connection.scalars(_HOLD_OWNERS, {"actors": list(left)})):
+        left = set(await connection.scalars(_KNOWN, {"actors": list(left)}))
+        if not left:
             return
 
 

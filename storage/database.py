@@ -257,7 +257,8 @@ def _revision(connection: sa.Connection) -> str | None:
 
 def _engine(url: URL, *, readers: bool) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
-        made = create_async_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True, hide_parameters=True)
+        made = create_async_engine(url, pool_size=10, max_overflow=10, hide_parameters=True)
+        sa.event.listen(made.sync_engine, "checkout", _refuse_lost)
         return ReadyEngine(made.sync_engine)
     if url.database in (None, "", ":memory:"):
         raise DatabaseError("Reflock needs a database file: sqlite:///reflock.sqlite3")
@@ -296,6 +297,12 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
         made.begin("BEGIN" if readers else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _refuse_lost(_connection: object, record: Any, _proxy: object) -> None:
+    """Have the pool open another connection when the server has closed this one; the driver knows without asking it."""
+    if record.driver_connection.is_closed():
+        raise sa.exc.DisconnectionError
 
 
 def is_conflict(error: BaseException) -> bool:
