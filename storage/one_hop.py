@@ -57,6 +57,12 @@ class OneHopConnection(aiosqlite.Connection):
         await cursor.execute(statement, values)
         return cursor._rows, cursor.rowcount  # noqa: SLF001  # of this file
 
+    async def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> tuple[list[Any], int]:
+        """Execute a statement once for each row of values."""
+        cursor = _Cursor(self)
+        await cursor.executemany(statement, rows)
+        return [], cursor.rowcount
+
     def cursor(self) -> Any:
         """Return a cursor; nothing is asked of the thread before there is a statement."""
         return _Cursor(self)

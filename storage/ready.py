@@ -2,14 +2,13 @@
 
 For every execution SQLAlchemy composes the statement's text, its parameters and its result anew, which on SQLite is most of
 a short statement's time (measured: 34 µs of 42). What was declared `ready` is composed once; then its executions
-only hand text and values to the driver. Left to SQLAlchemy is what is more than that: several rows of parameters, an empty
-list to look in, on PostgreSQL, where parameters are numbered, any such list.
+only hand text and values to the driver. Left to SQLAlchemy is what is more than that: rows returned for several rows of
+parameters, an empty list to look in, on PostgreSQL, where parameters are numbered, any such list.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import sqlalchemy as sa
@@ -20,8 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.one_hop import OneHopConnection
 
 Statement = TypeVar("Statement", bound=Any)
-
-_Run = Callable[[str, list[Any]], Awaitable[tuple[Sequence[Any], int]]]
 
 _EXPANDING: Final = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 
@@ -135,10 +132,36 @@ class _Plan:
             return None
         return _EXPANDING.sub(lambda found: ", ".join("?" * len(given[found[1]])), self.text), values
 
+    def bound_many(self, many: Sequence[Mapping[str, Any]]) -> tuple[str, list[list[Any]]] | None:
+        """Return text and values of an execution for several rows; None when that is to be left to SQLAlchemy."""
+        bound = None if self.expanding or self.metadata.keys else [self.bound(each) for each in many]
+        if not bound or None in bound:
+            return None
+        return self.text, [each[1] for each in bound if each is not None]
+
     def rows(self, found: Sequence[Any], rowcount: int) -> Rows:
         """Return what the driver found."""
         metadata, results, index = self.metadata, self.results, self.metadata._key_to_index  # noqa: SLF001  # what SQLAlchemy's own results hand over
         return Rows([sa.Row(metadata, results, index, row) for row in found], rowcount)
+
+
+class _Asyncpg:
+    """PostgreSQL's driver, used as SQLAlchemy's cursor uses it: it begins, prepares, and translates errors."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def run(self, text: str, values: Sequence[Any]) -> tuple[Sequence[Any], int]:
+        """Execute a statement; return its rows, and how many it changed."""
+        cursor = self._connection.cursor()
+        await cursor._prepare_and_execute(text, values)  # noqa: SLF001  # its public way is the way around
+        return cursor.fetchall(), cursor.rowcount
+
+    async def run_many(self, text: str, rows: Sequence[Sequence[Any]]) -> tuple[Sequence[Any], int]:
+        """Execute a statement once for each row of values."""
+        cursor = self._connection.cursor()
+        await cursor._executemany(text, rows)  # noqa: SLF001  # the same
+        return [], cursor.rowcount
 
 
 class ReadyConnection(AsyncConnection):
@@ -146,22 +169,22 @@ class ReadyConnection(AsyncConnection):
 
     async def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Execute a statement, as SQLAlchemy's connection does it."""
-        if id(statement) in _READY and execution_options is None and (run := self._run()) is not None:
-            if isinstance(parameters, list) and len(parameters) == 1:
-                (parameters,) = parameters
-            if parameters is None or isinstance(parameters, dict):
-                given = parameters or {}
-                plan = self._plan(statement, given)
-                if (bound := plan.bound(given)) is not None:
-                    return await self._execute(run, plan, *bound)
+        if id(statement) in _READY and execution_options is None and (driver := self._driver()) is not None:
+            many = parameters if isinstance(parameters, list) and parameters else [parameters or {}]
+            plan = self._plan(statement, many[0])
+            if len(many) == 1:
+                if (bound := plan.bound(many[0])) is not None:
+                    return await self._execute(plan, driver.run, *bound)
+            elif (rows := plan.bound_many(many)) is not None:
+                return await self._execute(plan, driver.run_many, *rows)
         return await super().execute(statement, parameters, execution_options=execution_options)
 
     async def scalars(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Execute a statement and return the first column of its rows."""
         return (await self.execute(statement, parameters, execution_options=execution_options)).scalars()
 
-    def _run(self) -> _Run | None:
-        """Return how text and values are handed to the driver when that can be done directly."""
+    def _driver(self) -> OneHopConnection | _Asyncpg | None:
+        """Return the driver's connection when it can be used directly."""
         made = self.sync_connection
         if made is None or made.closed or not made.in_transaction():
             return None
@@ -169,7 +192,7 @@ class ReadyConnection(AsyncConnection):
             return None
         pooled = made.connection
         driver = pooled.driver_connection
-        return driver.run if isinstance(driver, OneHopConnection) else partial(_run_asyncpg, pooled.dbapi_connection)
+        return driver if isinstance(driver, OneHopConnection) else _Asyncpg(pooled.dbapi_connection)
 
     def _plan(self, statement: Any, parameters: Mapping[str, Any]) -> _Plan:
         key = (id(statement), self.dialect.name, *parameters)
@@ -178,7 +201,7 @@ class ReadyConnection(AsyncConnection):
             plan = _PLANS[key] = _Plan.of(statement, self.dialect, parameters)
         return plan
 
-    async def _execute(self, run: _Run, plan: _Plan, text: str, values: list[Any]) -> Rows:
+    async def _execute(self, plan: _Plan, run: Callable[[str, Any], Any], text: str, values: Any) -> Rows:
         driver_error = self.dialect.loaded_dbapi.Error
         try:
             return plan.rows(*await run(text, values))
@@ -196,13 +219,6 @@ class ReadyConnection(AsyncConnection):
                 connection_invalidated=lost,
                 dialect=self.dialect,
             ) from error
-
-
-async def _run_asyncpg(connection: Any, text: str, values: list[Any]) -> tuple[Sequence[Any], int]:
-    """Execute a statement as SQLAlchemy's cursor does it, which begins, prepares, and translates errors."""
-    cursor = connection.cursor()
-    await cursor._prepare_and_execute(text, values)  # noqa: SLF001  # its public way is the way around
-    return cursor.fetchall(), cursor.rowcount
 
 
 class ReadyEngine(AsyncEngine):

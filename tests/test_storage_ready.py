@@ -27,6 +27,7 @@ COUNT = sa.select(sa.func.count()).select_from(account).where(account.c.handle !
 READY_COUNT = ready(COUNT.where(sa.true()))
 STOP = sa.update(person).where(person.c.id == sa.bindparam("whom"))
 READY_STOP = ready(STOP.where(sa.true()))
+READY_STOP_ONE = ready(STOP.values(stopped=True))
 NEW = ready(sa.insert(account))
 MET = ("did:plc:ann", "did:plc:bob", "did:plc:cleo")
 
@@ -68,6 +69,31 @@ async def test_how_many_rows_were_changed_is_told(database: Database) -> None:
         assert (await connection.execute(READY_STOP, {"whom": 1, "stopped": False, "auto": True})).rowcount == 1
         changed = (await connection.execute(sa.select(person.c.stopped, person.c.auto).where(person.c.id == 1))).one()
         assert tuple(changed) == (False, True)
+
+
+@pytest.mark.parametrize("people", [0, 1, 2, 3])
+async def test_several_rows_are_changed_as_one_is(database: Database, people: int) -> None:
+    await everybody_is_met(database)
+    async with database.transaction() as connection:
+        ids = (await connection.scalars(sa.select(person.c.id).order_by(person.c.id))).all()
+        if people:
+            await connection.execute(READY_STOP_ONE, [{"whom": each} for each in ids[:people]])
+        stopped = await connection.scalars(sa.select(person.c.id).where(person.c.stopped).order_by(person.c.id))
+        assert stopped.all() == ids[:people]
+
+
+async def test_of_several_rows_one_that_cannot_be_written_undoes_all(database: Database) -> None:
+    await everybody_is_met(database)
+    row = {"network": "bluesky", "handle": "x.test", "person_id": 1, "created_at": START}
+
+    async def write() -> None:
+        async with database.transaction() as connection:
+            await connection.execute(NEW, [{"id": "did:plc:dora", **row}, {"id": MET[0], **row}])
+
+    with pytest.raises(sa.exc.IntegrityError):
+        await write()
+    async with database.reading() as connection:
+        assert await connection.scalar(READY_COUNT, {"handle": ""}) == len(MET)
 
 
 async def test_a_value_that_was_forgotten_is_named(database: Database) -> None:
