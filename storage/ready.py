@@ -7,7 +7,8 @@ parameters, an empty list to look in, on PostgreSQL, where parameters are number
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
@@ -148,20 +149,32 @@ class _Plan:
 class _Asyncpg:
     """PostgreSQL's driver, used as SQLAlchemy's cursor uses it: it begins, prepares, and translates errors."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, dialect: Any) -> None:
         self._connection = connection
+        self._dialect = dialect
 
     async def run(self, text: str, values: Sequence[Any]) -> tuple[Sequence[Any], int]:
         """Execute a statement; return its rows, and how many it changed."""
-        cursor = self._connection.cursor()
-        await cursor._prepare_and_execute(text, values)  # noqa: SLF001  # its public way is the way around
-        return cursor.fetchall(), cursor.rowcount
+        with self._cursor() as cursor:
+            await cursor._prepare_and_execute(text, values)  # noqa: SLF001  # its public way is the way around
+            return cursor.fetchall(), cursor.rowcount
 
     async def run_many(self, text: str, rows: Sequence[Sequence[Any]]) -> tuple[Sequence[Any], int]:
         """Execute a statement once for each row of values."""
-        cursor = self._connection.cursor()
-        await cursor._executemany(text, rows)  # noqa: SLF001  # the same
-        return [], cursor.rowcount
+        with self._cursor() as cursor:
+            await cursor._executemany(text, rows)  # noqa: SLF001  # the same
+            return [], cursor.rowcount
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        """Give a cursor; when a table proves to have been changed, prepare anew what was prepared before."""
+        cursor, dialect = self._connection.cursor(), self._dialect
+        cursor._invalidate_schema_cache_asof = dialect._invalidate_schema_cache_asof  # noqa: SLF001  # as SQLAlchemy does
+        try:
+            yield cursor
+        except (dialect.dbapi.InvalidCachedStatementError, dialect.dbapi.InternalServerError):
+            dialect._invalidate_schema_cache()  # noqa: SLF001  # as SQLAlchemy does
+            raise
 
 
 class ReadyConnection(AsyncConnection):
@@ -192,7 +205,7 @@ class ReadyConnection(AsyncConnection):
             return None
         pooled = made.connection
         driver = pooled.driver_connection
-        return driver if isinstance(driver, OneHopConnection) else _Asyncpg(pooled.dbapi_connection)
+        return driver if isinstance(driver, OneHopConnection) else _Asyncpg(pooled.dbapi_connection, self.dialect)
 
     def _plan(self, statement: Any, parameters: Mapping[str, Any]) -> _Plan:
         key = (id(statement), self.dialect.name, *parameters)

@@ -27,6 +27,7 @@ COUNT = sa.select(sa.func.count()).select_from(account).where(account.c.handle !
 READY_COUNT = ready(COUNT.where(sa.true()))
 STOP = sa.update(person).where(person.c.id == sa.bindparam("whom"))
 READY_STOP = ready(STOP.where(sa.true()))
+READY_HANDLE = ready(sa.select(account.c.handle).where(account.c.id == sa.bindparam("actor")))
 READY_STOP_ONE = ready(STOP.values(stopped=True))
 NEW = ready(sa.insert(account))
 MET = ("did:plc:ann", "did:plc:bob", "did:plc:cleo")
@@ -157,3 +158,20 @@ async def test_who_finds_the_file_being_written_waits_and_holds_up_nobody(databa
         await stopping
     async with database.reading() as connection:
         assert await connection.scalar(sa.select(person.c.stopped).where(person.c.id == 1))
+
+
+async def test_a_table_that_was_changed_meanwhile_is_known_anew_after_one_error(database: Database) -> None:
+    """PostgreSQL refuses a statement that it prepared for the table as it was; SQLite looks for itself."""
+    await everybody_is_met(database)
+
+    async def handle() -> object:
+        async with database.transaction() as connection:
+            return await connection.scalar(READY_HANDLE, {"actor": MET[0]})
+
+    assert await handle() == "ann.test"
+    if not database.is_sqlite:
+        async with database.transaction() as connection:
+            await connection.execute(sa.text("ALTER TABLE account ALTER COLUMN handle TYPE varchar(300)"))
+        with pytest.raises(sa.exc.DBAPIError):
+            await handle()
+    assert await handle() == "ann.test"
