@@ -286,10 +286,7 @@ def _engine(url: URL, *, readers: bool) -> AsyncEngine:
     @sa.event.listens_for(engine.sync_engine, "connect")
     def connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
-        cursor = connection.cursor()
-        for pragma in (*PRAGMAS, *(("query_only=ON",) if readers else ())):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        one_hop.tell(connection, (*PRAGMAS, *(("query_only=ON",) if readers else ())))
 
     @sa.event.listens_for(engine.sync_engine, "begin")
     def begin(connection: sa.Connection) -> None:

@@ -8,12 +8,18 @@ its time goes to the thread: BEGIN, which waits for the lock, with the first sta
 the disk, readers, and a transaction that says so. The engine takes it by its documented `async_creator_fn`.
 """
 
+import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import aiosqlite
+
+# How long whoever opens a new file waits for another who does, and how often it tries.
+_OPENED_SECONDS: Final = 1.0
+_PAUSE_SECONDS: Final = 0.01
 
 
 class OneHopConnection(aiosqlite.Connection):
@@ -152,6 +158,24 @@ def connect(database: str, *, direct: bool, busy_timeout_ms: int, **options: Any
     connection.busy_timeout_ms = busy_timeout_ms
     connection._thread.daemon = True  # noqa: SLF001  # as SQLAlchemy does it for connections it makes itself
     return connection
+
+
+def tell(connection: Any, pragmas: Iterable[str]) -> None:
+    """Tell a new connection of SQLAlchemy's what it has to know."""
+    until = time.monotonic() + _OPENED_SECONDS
+    cursor = connection.cursor()
+    for pragma in pragmas:
+        while True:
+            try:
+                cursor.execute(f"PRAGMA {pragma}")
+                break
+            except sqlite3.OperationalError as error:
+                # Of two who switch a new file to WAL the second is refused at once: where to wait could make a deadlock
+                # SQLite asks no busy handler (sqlite.org/c3ref/busy_handler.html).
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                connection.run_async(lambda _: asyncio.sleep(_PAUSE_SECONDS))
+    cursor.close()
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """The schema's history leads exactly to the tables, and a database of another time is refused in words."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -119,6 +122,19 @@ async def test_two_who_prepare_the_same_empty_database_at_once_both_find_it_prep
     for each in both:
         await each.check_version()
         await each.close()
+
+
+async def test_who_opens_a_new_file_waits_for_another_who_does(tmp_path: Path) -> None:
+    path = tmp_path / "reflock.sqlite3"
+    opened = Database(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        opening = asyncio.create_task(opened.is_empty())
+        done, _ = await asyncio.wait({opening}, timeout=0.1)
+        other.execute("ROLLBACK")
+        assert not done
+    assert await opening
+    await opened.close()
 
 
 async def test_two_of_one_name_do_not_work_on_one_database(database_url: str) -> None:
