@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from storage import accounts, claims, deliveries, grants, messages
-from storage.database import Database
+from storage.database import Database, DatabaseError
 from storage.keys import Keys
 from storage.records import Cadence, Claim, ClaimState, DeliveryKind, Discoverable, MessageState, NetworkName
 from storage.tables import (
@@ -49,7 +49,11 @@ _HUSK: Final = 3_600_000
 _HEARD_AGAIN: Final = _DAY
 # One who comes with an expired link is told so, instead of being told that it never existed.
 _EXPIRED_IS_TOLD: Final = 7 * _DAY
-_BUSY_SECONDS: Final = 5.0
+# Whoever wants to write waits while a checkpoint waits for those who read: so it waits shortly, and comes again later.
+_BUSY_SECONDS: Final = 0.2
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 5.0
+_WIPED_SECONDS: Final = 300.0
 # What would open doors, or is of use to a machine only.
 _LEFT_OUT: Final = frozenset({"secret", "digest", "data", "payload", "used_by"})
 _SECRET_KINDS: Final = (DeliveryKind.CONSENT.value, DeliveryKind.REVOKE.value)
@@ -206,15 +210,15 @@ async def retention(
     return removed
 
 
-async def wipe(database: Database) -> None:
-    """Take deleted bytes off the disk.
+async def wipe(database: Database, within: float = _WIPED_SECONDS) -> None:
+    """Take deleted bytes off the disk; DatabaseError when so many seconds do not suffice.
 
     SQLite overwrites what is deleted (secure_delete) but keeps older pages in its write-ahead log until a checkpoint
     empties it. PostgreSQL keeps deleted rows until a VACUUM, and its own comes only once many have gathered; its log is
     recycled.
     """
     if database.is_sqlite:
-        await asyncio.to_thread(_checkpoint, str(database.url.database))
+        await _empty_log(str(database.url.database), within)
     else:
         await _vacuum(database)
 
@@ -234,11 +238,27 @@ async def _vacuum(database: Database) -> None:
         await engine.dispose()
 
 
-def _checkpoint(path: str) -> None:
-    # On a connection of its own, because a checkpoint cannot be made inside a transaction. A log that is being read
-    # just now is emptied at the next tick.
+async def _empty_log(path: str, within: float) -> None:
+    pause, given_up_at = _FIRST_PAUSE, asyncio.get_running_loop().time() + within
+    while not await asyncio.to_thread(_checkpoint, path):
+        if asyncio.get_running_loop().time() + pause > given_up_at:
+            raise DatabaseError(
+                "What was deleted is not off the disk yet: something keeps reading the database. The running bot tries "
+                "again every [privacy] wipe_minutes."
+            )
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _checkpoint(path: str) -> bool:
+    """Empty the log; False when that was refused.
+
+    While another checkpoint runs beside it is, and at once, whatever the time-out (sqlite.org/c3ref/wal_checkpoint_v2.html).
+    """
+    # On a connection of its own, because a checkpoint cannot be made inside a transaction.
     with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        refused, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not refused
 
 
 async def _with_contacts(connection: AsyncConnection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,9 @@
 """What is withdrawn or forgotten leaves nothing, in nobody else's rows either, and off the disk."""
 
 import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -8,10 +11,10 @@ import sqlalchemy as sa
 
 from storage import accounts, budgets, claims, privacy
 from storage.budgets import Allowance
-from storage.database import Database
+from storage.database import Database, DatabaseError
 from storage.keys import Keys
 from storage.records import Claim, ClaimState, Evidence, NetworkName
-from storage.tables import budget, claim, person, upload
+from storage.tables import account, budget, claim, person, upload
 from tests.conftest import OwnClock, fresh_postgres
 
 _DAY = 86_400_000
@@ -135,4 +138,49 @@ async def test_deleted_rows_leave_the_disk(
     else:
         async with database.reading() as connection:
             assert await connection.scalar(sa.text("SELECT pg_relation_size('upload')")) == 0
+    await database.close()
+
+
+# Holds the lock of whoever makes a checkpoint (sqlite.org/walformat.html: WAL_CKPT_LOCK) until it is told to end.
+_CHECKPOINT = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX, 1, 121)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@asynccontextmanager
+async def another_checkpoint(path: Path) -> AsyncIterator[None]:
+    """Be in the middle of a checkpoint, as one that runs beside is."""
+    pipe = asyncio.subprocess.PIPE
+    arguments = ("-c", _CHECKPOINT, f"{path}-shm")
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=pipe, stdout=pipe)
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"held\n"
+    try:
+        yield
+    finally:
+        await process.communicate(b"")
+
+
+async def test_deleted_rows_leave_the_disk_though_another_checkpoint_runs_beside(
+    tmp_path: Path, clock: OwnClock
+) -> None:
+    path = tmp_path / "reflock.sqlite3"
+    database = Database(f"sqlite:///{path}")
+    await database.upgrade()
+    await joins(database, "did:plc:pseudonym", clock())
+    async with database.transaction() as connection:
+        await connection.execute(sa.delete(account))
+    async with another_checkpoint(path):
+        with pytest.raises(DatabaseError, match="not off the disk yet"):
+            await privacy.wipe(database, within=0)
+        wiping = asyncio.create_task(privacy.wipe(database))
+        done, _ = await asyncio.wait({wiping}, timeout=0.1)
+        assert not done
+        assert b"did:plc:pseudonym" in on_disk(tmp_path)
+    await wiping
+    assert b"did:plc:pseudonym" not in on_disk(tmp_path)
     await database.close()
