@@ -4,8 +4,8 @@ aiosqlite hands every call to a thread, and SQLAlchemy opens a cursor, executes,
 time: most of a short statement's time is spent waiting for the thread. Here a statement and its rows are one call
 (measured: 2.1 times as many short statements a second). Inside a writer's transaction they need no thread at all: whoever
 holds the write lock waits for nobody, and is to be through soon (measured: half the CPU time of a message). What may take
-its time goes to the thread: BEGIN, which waits for the lock, with the first statement behind it, COMMIT, which waits for
-the disk, readers, and a transaction that says so. The engine takes it by its documented `async_creator_fn`.
+its time goes to the thread: BEGIN, with the first statement behind it, while another process writes, COMMIT, which waits
+for the disk, readers, and a transaction that says so. The engine takes it by its documented `async_creator_fn`.
 """
 
 import asyncio
