@@ -1,6 +1,6 @@
 """The link store under the reference load: how fast lists are stored, indexed, found and deleted, and what they take.
 
-    python -m bench.links [--quick] [--people 33000] [--database-url URL] [--beside-at-size]
+    python -m bench.links [--quick] [--people 33000] [--database-url URL] [--no-beside-at-size]
 
 Everything goes through the application's own functions. Beside it, length by length: raw sqlite3 executemany, equally durable,
 into an empty table of links and into one as large as the load, whose pages the system was made to forget; on PostgreSQL,
@@ -29,8 +29,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from bench import links_beside, links_beside_postgres, links_import
-from bench.links_graph import PEOPLE, Graph, Ids
-from storage import links, segments
+from bench.links_graph import PEOPLE, Graph, Ids, write_lists
+from storage import links, segments, segments_check
 from storage.database import Database, parse_url
 from storage.keys import Keys, Keys64
 from storage.records import Direction
@@ -87,11 +87,6 @@ def resident_mb(*, peak: bool = False) -> float:
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
-
-
-def keys_of(graph: Graph, someone: int) -> Keys64:
-    """Return somebody's list as it is stored."""
-    return _KEYS.of_ids(graph.list_of(someone))
 
 
 async def timed(act: Callable[[], Awaitable[Any]]) -> float:
@@ -191,6 +186,14 @@ async def used_bytes(database: Database) -> int:
             for name in ("page_count", "freelist_count", "page_size")
         ]
     return (pages - free) * page
+
+
+async def check(url: str) -> dict[str, int]:
+    """Hold the index against all lists, as `reflock db verify` does; return in how many ways it differs."""
+    database = Database(url)
+    problems = await segments_check.verify(database, lambda _done, _of: None)
+    await database.close()
+    return {"differences": len(problems)}
 
 
 # Looking up, and single lists.
@@ -362,20 +365,6 @@ def fill(url: str, folder: Path, lists: Path) -> dict[str, Any]:
 # The whole.
 
 
-def write_lists(path: Path, people: int) -> None:
-    """Write everybody's keys into one file, with where each list ends beside it."""
-    graph = Graph(people)
-    ends = np.empty(people, np.int64)
-    total = 0
-    with path.open("wb") as file:
-        for number in range(people):
-            keys = keys_of(graph, number)
-            total += len(keys)
-            ends[number] = total
-            keys.tofile(file)
-    np.save(path.with_suffix(".ends.npy"), ends)
-
-
 def new_ids(people: int, length: int, count: int) -> list[Ids]:
     """Return so many single lists of a length."""
     graph = Graph(people)
@@ -398,26 +387,28 @@ def in_own_process(*arguments: str) -> dict[str, Any]:
 @click.option(
     "--beside-at-size/--no-beside-at-size",
     "at_size",
-    default=None,
-    help="Also store into what has a row for each link of the load, which takes minutes; the default unless --quick.",
+    default=True,
+    show_default=True,
+    help="Also store into what has a row for each link of the load, which takes minutes if that is large.",
 )
-@click.option("--part", type=click.Choice(["graph", "load", "fill", "look"]), hidden=True)
+@click.option("--part", type=click.Choice(["graph", "load", "check", "fill", "look"]), hidden=True)
 @click.argument("arguments", nargs=-1)
 def main(
     quick: bool,
     people: int,
     database_url: str | None,
-    at_size: bool | None,
+    at_size: bool,
     part: str | None,
     arguments: tuple[str, ...],
 ) -> None:
     """Read the options, measure, and print the figures."""
-    at_size = not quick if at_size is None else at_size
     if part == "graph":
-        write_lists(Path(arguments[0]), int(arguments[1]))
+        write_lists(Path(arguments[0]), Graph(int(arguments[1])), _KEYS)
         return
     if part == "load":
         figures = asyncio.run(load(arguments[0], int(arguments[1]), Path(arguments[2])))
+    elif part == "check":
+        figures = asyncio.run(check(arguments[0]))
     elif part == "fill":
         figures = fill(arguments[0], Path(arguments[1]), Path(arguments[2]))
     elif part == "look":
@@ -431,6 +422,7 @@ def main(
             figures = {
                 "people": int(crowd),
                 "load": in_own_process("load", url, crowd, lists),
+                "index": in_own_process("check", url),
                 "beside": in_own_process("fill", url, folder, lists) if at_size else {},
                 "look": in_own_process("look", url, crowd, folder),
             }

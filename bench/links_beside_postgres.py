@@ -18,11 +18,15 @@ CREATE TABLE IF NOT EXISTS beside.node (id bigint PRIMARY KEY, person bigint UNI
 CREATE TABLE IF NOT EXISTS beside.edge (source bigint NOT NULL, target bigint NOT NULL);
 """
 _INDEXES: Final = """
+SET work_mem = '128MB';
+SET maintenance_work_mem = '512MB';
 INSERT INTO beside.node (id) SELECT DISTINCT target FROM beside.edge;
 ALTER TABLE beside.edge ADD PRIMARY KEY (source, target);
 CREATE INDEX ON beside.edge (target);
 ANALYZE beside.node;
 ANALYZE beside.edge;
+RESET work_mem;
+RESET maintenance_work_mem;
 """
 _NEW_NODES: Final = "INSERT INTO beside.node (id) SELECT target FROM coming ON CONFLICT DO NOTHING"
 _NEW_EDGES: Final = "INSERT INTO beside.edge SELECT source, target FROM coming ON CONFLICT DO NOTHING"

@@ -4,10 +4,13 @@ Lists are log-normal (mean 1,440, the longest beyond 100,000), targets follow a 
 most popular one is followed by two thirds of everybody.
 """
 
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from storage.keys import Keys
 
 Ids = NDArray[np.uint64]
 
@@ -66,3 +69,16 @@ def x_ids(ranks: NDArray[np.int64]) -> Ids:
         + (number & np.uint64(0xFFFFF))
     )
     return np.where(early, small, snowflake)
+
+
+def write_lists(path: Path, graph: Graph, keys: Keys) -> None:
+    """Write everybody's list into one file as it is stored, with where each ends beside it."""
+    ends = np.empty(graph.people, np.int64)
+    total = 0
+    with path.open("wb") as file:
+        for number in range(graph.people):
+            listed = keys.of_ids(graph.list_of(number))
+            total += len(listed)
+            ends[number] = total
+            listed.tofile(file)
+    np.save(path.with_suffix(".ends.npy"), ends)

@@ -2,12 +2,14 @@
 
     python -m bench.report FOLDER
 
-FOLDER holds their output: `links.json`, `pipeline.json` and so on; what is not there is told as not measured.
+FOLDER holds their output, as `python -m bench.all` leaves it there: `links.json`, or of several runs `links-1.json`,
+`links-2.json` and so on, of which the medians are told. What is not there is told as not measured.
 """
 
 import json
 import platform
 import sqlite3
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,14 +54,21 @@ class Measured:
 
 def read(folder: Path) -> list[Measured]:
     """Look every row up in its bench's output."""
-    outputs: dict[str, Any] = {}
-    for name in COMMANDS:
-        path = folder / f"{name}.json"
-        outputs[name] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return [Measured(row, _at(outputs[row.bench], row.path)) for row in ROWS]
+    outputs = {name: [json.loads(path.read_text("utf-8")) for path in runs(folder, name)] for name in COMMANDS}
+    measured = []
+    for row in ROWS:
+        values = [value for output in outputs[row.bench] if (value := number_at(output, row.path)) is not None]
+        measured.append(Measured(row, statistics.median(values) if values else None))
+    return measured
 
 
-def _at(found: Any, path: Sequence[str]) -> float | None:
+def runs(folder: Path, name: str) -> list[Path]:
+    """Return what a bench printed, each time it was run."""
+    return [*folder.glob(f"{name}.json"), *folder.glob(f"{name}-*.json")]
+
+
+def number_at(found: Any, path: Sequence[str]) -> float | None:
+    """Return the number that stands somewhere in an output, or the sum of those that stand there; None if none does."""
     for step in path:
         if isinstance(found, Mapping) and step in found:
             found = found[step]
@@ -67,6 +76,9 @@ def _at(found: Any, path: Sequence[str]) -> float | None:
             found = found[int(step)]
         else:
             return None
+    if isinstance(found, Mapping) and found:
+        numbers = [number_at(each, ()) for each in found.values()]
+        return None if None in numbers else sum(number for number in numbers if number is not None)
     return float(found) if isinstance(found, int | float) else None
 
 
@@ -131,10 +143,11 @@ def main(folder: Path) -> None:
     measured = read(folder)
     commands = "\n".join(f"- `{name}`: `{command}`" for name, command in COMMANDS.items())
     remarks = (folder / "remarks.md").read_text("utf-8").strip() if (folder / "remarks.md").exists() else ""
+    times = max(len(runs(folder, name)) for name in COMMANDS)
     text = f"""# Benchmarks
 
 Measured on {datetime.now(UTC):%d %B %Y} on {machine()}.
-Figures of one run; where a ratio is named, both sides were measured in that run. The bars show how many times as good as its target a figure is; to the right of the line it is reached.
+{f"Medians of {times} runs" if times > 1 else "Figures of one run"}; where a ratio is named, both sides were measured in that run. The bars show how many times as good as its target a figure is; to the right of the line it is reached.
 
 ![Every figure beside its target](benchmarks.svg)
 
@@ -142,8 +155,8 @@ Figures of one run; where a ratio is named, both sides were measured in that run
 
 {remarks}
 
-Each of these prints one JSON object, and `--quick` takes at most a minute; `python -m bench.report FOLDER` made this page
-from what they printed:
+Each of these prints one JSON object, and `--quick` takes at most a minute. `python -m bench.all FOLDER` runs them all, and
+`python -m bench.report FOLDER` made this page from what they printed:
 
 {commands}
 """

