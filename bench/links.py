@@ -31,7 +31,8 @@ import sqlalchemy as sa
 from bench import links_beside, links_beside_postgres, links_import
 from bench.links_graph import PEOPLE, Graph, Ids, write_lists
 from storage import links, segments, segments_check
-from storage.database import Database, parse_url
+from storage.database import Database
+from storage.engines import parse_url
 from storage.keys import Keys, Keys64
 from storage.records import Direction
 from storage.tables import person

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.database import PRAGMAS
+from storage.engines import PRAGMAS
 
 Ids = NDArray[np.uint64]
 

@@ -38,7 +38,8 @@ from handlers.context import Settings, World
 from handlers.registry import Registry
 from handlers.texts import Catalogue
 from storage.budgets import Allowance
-from storage.database import PRAGMAS, Database
+from storage.database import Database
+from storage.engines import PRAGMAS
 from storage.keys import Keys
 from storage.records import DeliveryKind, NetworkName
 

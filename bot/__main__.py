@@ -242,7 +242,7 @@ def _in_loop(
     from bot.hiding import Hiding
     from bot.logs import set_up_logs
     from bot.networks.errors import NetworkError
-    from storage.database import DatabaseError
+    from storage.engines import DatabaseError
     from storage.keys import BadKeyError
 
     shown: Callable[[str], str] = str

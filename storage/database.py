@@ -10,33 +10,21 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
-from sqlalchemy.engine.url import URL, make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.engine.url import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage import one_hop
 from storage.carrying import carrying_over
+from storage.engines import DatabaseError, opened, parse_url
 from storage.ready import ReadyEngine, ready
 from storage.tables import sequence
 
-_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
-_BUSY_TIMEOUT_MS: Final = 15_000
-# What every connection to SQLite is told first.
-PRAGMAS: Final = (
-    "journal_mode=WAL",
-    "synchronous=NORMAL",
-    f"busy_timeout={_BUSY_TIMEOUT_MS}",
-    "foreign_keys=ON",
-    "secure_delete=ON",
-    "wal_autocheckpoint=4000",
-)
-_READERS: Final = 4
 # How often whoever holds a task looks whether the line to the server still stands.
 _LOST_AFTER_SECONDS: Final = 3.0
 # How often something is decided anew when another transaction got in its way.
@@ -55,26 +43,6 @@ Result = TypeVar("Result")
 _WHEN_UNDONE: Final[WeakKeyDictionary[AsyncConnection, list[Callable[[], None]]]] = WeakKeyDictionary()
 
 
-class DatabaseError(Exception):
-    """The database cannot be used; the text says why and what to do."""
-
-
-def parse_url(text: str) -> URL:
-    """Read a database URL, with or without a driver; refuse what is neither SQLite nor PostgreSQL."""
-    try:
-        url = make_url(text)
-    except (sa.exc.ArgumentError, ValueError):  # the second one for a port that is no number
-        raise DatabaseError(
-            "The database URL cannot be read. Write sqlite:///reflock.sqlite3 or postgresql://user@host/name."
-        ) from None
-    backend = url.get_backend_name()
-    if backend not in _DRIVERS:
-        raise DatabaseError(f"Reflock keeps its data in SQLite or PostgreSQL, not in {backend}.")
-    if (mode := url.query.get("sslmode")) is not None:  # libpq's name for it, which hosters hand out
-        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
-    return url.set(drivername=_DRIVERS[backend])
-
-
 class Database:
     """The two engines and the transactions made on them."""
 
@@ -82,9 +50,9 @@ class Database:
         self.url = parse_url(url)
         self.is_sqlite: Final = self.url.get_backend_name() == "sqlite"
         self._tasks: set[str] = set()
-        self._writer = _engine(self.url, readers=False)
+        self._writer = opened(self.url, readers=False)
         if self.is_sqlite:
-            self._reader = _engine(self.url, readers=True)
+            self._reader = opened(self.url, readers=True)
         else:  # the same connections: PostgreSQL's default would show every statement a newer state
             self._reader = ReadyEngine(self._writer.sync_engine.execution_options(isolation_level="REPEATABLE READ"))
 
@@ -253,53 +221,6 @@ def _revision(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table(_VERSION.name):
         return None
     return connection.scalar(sa.select(_VERSION.c.version_num))
-
-
-def _engine(url: URL, *, readers: bool) -> AsyncEngine:
-    if url.get_backend_name() != "sqlite":
-        made = create_async_engine(url, pool_size=10, max_overflow=10, hide_parameters=True)
-        sa.event.listen(made.sync_engine, "checkout", _refuse_lost)
-        return ReadyEngine(made.sync_engine)
-    if url.database in (None, "", ":memory:"):
-        raise DatabaseError("Reflock needs a database file: sqlite:///reflock.sqlite3")
-    folder = Path(url.database).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        Path(url.database).touch(mode=0o600)  # made by us for nobody else to read; one that exists keeps its mode
-    except OSError as error:
-        raise DatabaseError(
-            f"The database cannot be made in {folder}: {error.strerror}. Is [database] url right?"
-        ) from None
-    # One writer: SQLite has one write lock, and to queue for it here beats to poll for it there.
-    made = create_async_engine(
-        url,
-        pool_size=_READERS if readers else 1,
-        max_overflow=0,
-        pool_timeout=_BUSY_TIMEOUT_MS / 1000,
-        connect_args={
-            "async_creator_fn": partial(one_hop.connect, direct=not readers, busy_timeout_ms=_BUSY_TIMEOUT_MS)
-        },
-        hide_parameters=True,  # what people said must not get into the log with an error
-    )
-    engine = ReadyEngine(made.sync_engine)
-
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        one_hop.tell(connection, (*PRAGMAS, *(("query_only=ON",) if readers else ())))
-
-    @sa.event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        made: one_hop.OneHopConnection = connection.connection.driver_connection  # type: ignore[assignment]  # see above
-        made.begin("BEGIN" if readers else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _refuse_lost(_connection: object, record: Any, _proxy: object) -> None:
-    """Have the pool open another connection when the server has closed this one; the driver knows without asking it."""
-    if record.driver_connection.is_closed():
-        raise sa.exc.DisconnectionError
 
 
 def is_conflict(error: BaseException) -> bool:

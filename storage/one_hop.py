@@ -46,7 +46,7 @@ class OneHopConnection(aiosqlite.Connection):
         self._conn.execute("PRAGMA busy_timeout=0")
         try:
             self._conn.execute(statement)
-        except sqlite3.OperationalError:
+        except sqlite3.Error:
             return False  # whoever waits for it in the thread is told what is wrong
         finally:
             self._conn.execute(f"PRAGMA busy_timeout={self.busy_timeout_ms}")

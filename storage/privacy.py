@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from storage import accounts, claims, deliveries, grants, messages
-from storage.database import Database, DatabaseError
+from storage.database import Database
+from storage.engines import DatabaseError
 from storage.keys import Keys
 from storage.records import Cadence, Claim, ClaimState, DeliveryKind, Discoverable, MessageState, NetworkName
 from storage.tables import (

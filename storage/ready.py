@@ -92,6 +92,8 @@ class _Plan:
         """Compose a statement for parameters of these names."""
         compiled = statement.compile(dialect=dialect, column_keys=list(parameters))
         binds = compiled.binds
+        if compiled.prefetch or any(each.callable for each in binds.values()):
+            raise ValueError(f"What is made up at each execution cannot be ready: {compiled}")
         fixed = {name: value for name, value in compiled.params.items() if not binds[name].required}
         processes = [
             (name, process)
@@ -218,7 +220,11 @@ class ReadyConnection(AsyncConnection):
         driver_error = self.dialect.loaded_dbapi.Error
         try:
             return plan.rows(*await run(text, values))
-        except driver_error as error:
+        except BaseException as error:
+            if not isinstance(error, Exception):  # given up in the middle: nobody knows how far it came
+                await self.invalidate(error)
+            if not isinstance(error, driver_error):
+                raise
             pooled = self.sync_connection.connection.dbapi_connection if self.sync_connection else None
             lost = self.dialect.is_disconnect(error, pooled, None)
             if lost:

@@ -10,7 +10,8 @@ from bot.app import open_app
 from bot.config import ConfigError, Loaded, load, parse
 from bot.sandbox.mastodon import MastodonSandbox
 from bot.web.serving import Server
-from storage.database import Database, DatabaseError, parse_url, wait_for
+from storage.database import Database, wait_for
+from storage.engines import DatabaseError, parse_url
 from storage.keys import Keys
 from tests.conftest import OwnClock
 from tests.flock import open_flock

@@ -12,7 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from storage import accounts
-from storage.database import Database, DatabaseError, next_number, parse_url, revisions, when_undone
+from storage.database import Database, next_number, revisions, when_undone
+from storage.engines import DatabaseError, parse_url
 from storage.records import NetworkName
 from storage.tables import census, metadata, person
 from tests.conftest import START

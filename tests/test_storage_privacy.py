@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from storage import accounts, budgets, claims, privacy
 from storage.budgets import Allowance
-from storage.database import Database, DatabaseError
+from storage.database import Database
+from storage.engines import DatabaseError
 from storage.keys import Keys
 from storage.records import Claim, ClaimState, Evidence, NetworkName
 from storage.tables import account, budget, claim, person, upload

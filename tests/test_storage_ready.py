@@ -175,3 +175,48 @@ async def test_a_table_that_was_changed_meanwhile_is_known_anew_after_one_error(
         with pytest.raises(sa.exc.DBAPIError):
             await handle()
     assert await handle() == "ann.test"
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_what_is_written_after_something_was_given_up_is_seen_by_others(database: Database, turns: int) -> None:
+    await everybody_is_met(database)
+
+    async def count(unanswered: int) -> None:
+        async with database.transaction() as connection:
+            await accounts.change(connection, 1, unanswered=unanswered)
+
+    given_up = asyncio.create_task(count(1))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.gather(given_up, return_exceptions=True)
+    for unanswered in range(2, 5):
+        await count(unanswered)
+    other = Database(database.url.render_as_string(hide_password=False))
+    async with other.reading() as connection:
+        assert (await accounts.get_person(connection, 1)).unanswered == 4
+    await other.close()
+
+
+async def test_connections_that_the_server_ended_are_not_used_again(database: Database) -> None:
+    await everybody_is_met(database)
+    if not database.is_sqlite:
+        async with database.transaction() as one, database.transaction() as another:
+            ours = [await each.scalar(sa.text("SELECT pg_backend_pid()")) for each in (one, another)]
+        other = Database(database.url.render_as_string(hide_password=False))
+        async with other.transaction() as connection:
+            for process in ours:
+                await connection.execute(sa.select(sa.func.pg_terminate_backend(process, 5_000)))
+        await other.close()
+        for _ in range(3):  # until it is read that they ended
+            await asyncio.sleep(0)
+    async with database.transaction() as connection:
+        await accounts.change(connection, 1, unanswered=2)
+        assert (await accounts.get_person(connection, 1)).unanswered == 2
+
+
+async def test_what_is_made_up_at_each_execution_cannot_be_ready(database: Database) -> None:
+    now = ready(sa.select(sa.bindparam("now", callable_=lambda: START, type_=sa.BigInteger)))
+    async with database.transaction() as connection:
+        with pytest.raises(ValueError, match="cannot be ready"):
+            await connection.scalar(now)

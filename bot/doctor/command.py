@@ -15,7 +15,7 @@ from bot.doctor import Check, Finding, Patience, State, examine
 from bot.doctor.installation import Installation
 from bot.hiding import Hiding
 from bot.networks.errors import NetworkError
-from storage.database import DatabaseError
+from storage.engines import DatabaseError
 
 _EXIT_WRONG: Final = 1
 _EXIT_INTERRUPTED: Final = 130

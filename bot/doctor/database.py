@@ -17,7 +17,8 @@ from bot.doctor.configuration import KEYS
 from bot.doctor.files import database_file, owner_only, sqlite_path
 from bot.doctor.installation import Installation
 from storage import keys_in_use, messages
-from storage.database import Database, DatabaseError
+from storage.database import Database
+from storage.engines import DatabaseError
 from storage.unreadable import count_unreadable
 
 _FILE: Final = "Database file"

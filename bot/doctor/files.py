@@ -8,7 +8,7 @@ from typing import Final
 
 from bot.doctor import Finding, Mend, ok, wrong
 from bot.doctor.installation import Installation
-from storage.database import DatabaseError, parse_url
+from storage.engines import DatabaseError, parse_url
 
 _OTHERS: Final = 0o077
 # SQLite's write-ahead log needs memory that all processes share, which these do not give (https://sqlite.org/wal.html).

@@ -1,0 +1,113 @@
+"""Make the engines that a database is used by, each as its kind wants it."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine.url import URL, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from storage import one_hop
+from storage.ready import ReadyEngine
+
+_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+_BUSY_TIMEOUT_MS: Final = 15_000
+# What every connection to SQLite is told first.
+PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    f"busy_timeout={_BUSY_TIMEOUT_MS}",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+    "wal_autocheckpoint=4000",
+)
+_READERS: Final = 4
+# After so long without a word a connection to a server is asked whether it still stands before it is used.
+_SILENT_SECONDS: Final = 1.0
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; the text says why and what to do."""
+
+
+def parse_url(text: str) -> URL:
+    """Read a database URL, with or without a driver; refuse what is neither SQLite nor PostgreSQL."""
+    try:
+        url = make_url(text)
+    except (sa.exc.ArgumentError, ValueError):  # the second one for a port that is no number
+        raise DatabaseError(
+            "The database URL cannot be read. Write sqlite:///reflock.sqlite3 or postgresql://user@host/name."
+        ) from None
+    backend = url.get_backend_name()
+    if backend not in _DRIVERS:
+        raise DatabaseError(f"Reflock keeps its data in SQLite or PostgreSQL, not in {backend}.")
+    if (mode := url.query.get("sslmode")) is not None:  # libpq's name for it, which hosters hand out
+        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+    return url.set(drivername=_DRIVERS[backend])
+
+
+def opened(url: URL, *, readers: bool) -> ReadyEngine:
+    """Make the engine of a database: for whoever writes or, on SQLite, for readers."""
+    if url.get_backend_name() != "sqlite":
+        made = create_async_engine(url, pool_size=10, max_overflow=10, hide_parameters=True)
+        engine = ReadyEngine(made.sync_engine)
+        _ask_after_a_pause(engine.sync_engine)
+        return engine
+    if url.database in (None, "", ":memory:"):
+        raise DatabaseError("Reflock needs a database file: sqlite:///reflock.sqlite3")
+    folder = Path(url.database).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        Path(url.database).touch(mode=0o600)  # made by us for nobody else to read; one that exists keeps its mode
+    except OSError as error:
+        raise DatabaseError(
+            f"The database cannot be made in {folder}: {error.strerror}. Is [database] url right?"
+        ) from None
+    # One writer: SQLite has one write lock, and to queue for it here beats to poll for it there.
+    made = create_async_engine(
+        url,
+        pool_size=_READERS if readers else 1,
+        max_overflow=0,
+        pool_timeout=_BUSY_TIMEOUT_MS / 1000,
+        connect_args={
+            "async_creator_fn": partial(one_hop.connect, direct=not readers, busy_timeout_ms=_BUSY_TIMEOUT_MS)
+        },
+        hide_parameters=True,  # what people said must not get into the log with an error
+    )
+    engine = ReadyEngine(made.sync_engine)
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        one_hop.tell(connection, (*PRAGMAS, *(("query_only=ON",) if readers else ())))
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        made: one_hop.OneHopConnection = connection.connection.driver_connection  # type: ignore[assignment]  # see above
+        made.begin("BEGIN" if readers else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _ask_after_a_pause(engine: sa.Engine) -> None:
+    """Have the pool open other connections when the server is gone to which those in it lead.
+
+    To ask each time would be one more question in every transaction: that it hung up the driver knows by itself.
+    """
+
+    @sa.event.listens_for(engine, "checkin")
+    def given_back(_connection: object, record: Any) -> None:
+        record.info["silent_since"] = time.monotonic()
+
+    @sa.event.listens_for(engine, "checkout")
+    def taken(connection: Any, record: Any, _proxy: object) -> None:
+        if record.driver_connection.is_closed():
+            raise sa.exc.InvalidatePoolError
+        if time.monotonic() - record.info.get("silent_since", time.monotonic()) < _SILENT_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise sa.exc.InvalidatePoolError from error
