@@ -3,15 +3,12 @@
     python -m bench.arrivals [--quick] [--followers 200000] [--database-url URL]
 
 So many people are in already, each with a short list on which the newcomer stands. Told are what the arrival itself
-costs (one row), how long each step holds the write lock that notes who is to be told, what it costs to tell one of them,
-and how long others wait who write meanwhile: messages that come one by one, beside a bot that does nothing else. Prints
-one JSON object.
+costs (one row), how long the steps hold the write lock that note who is to be told, what it costs to tell some of them,
+and how long others wait for an answer who write meanwhile, one by one. Prints one JSON object.
 """
 
 import asyncio
 import json
-import random
-import resource
 import statistics
 import sys
 import tempfile
@@ -24,12 +21,14 @@ import click
 import numpy as np
 import sqlalchemy as sa
 
-from bench.links import Locks
+from bench.links import Locks, resident_mb
 from bench.pipeline import Bench
 from bot.announcing import Announcing
 from bot.app import epoch_ms
 from storage import accounts, arrivals, claims, links, segments
+from storage.accounts import Met
 from storage.database import Database
+from storage.keys import distinct
 from storage.records import Direction, Evidence, NetworkName
 from storage.tables import person, told
 
@@ -40,7 +39,8 @@ _NEWCOMER: Final = 44
 _OTHERS: Final = 2_000_000
 _DELAY_MS: Final = 3_600_000  # longer than what is told of a newcomer is gathered for
 _MESSAGES: Final = 200
-_TOLD: Final = 2_000
+_BETWEEN_SECONDS: Final = 0.01
+_TOLD: Final = 20_000
 
 
 class Town:
@@ -50,24 +50,27 @@ class Town:
         self.database = database
         self.followers = followers
         self.ahead = 0
+        self.written = 0
         self.bench = Bench(database, clock=lambda: epoch_ms() + self.ahead)
         self.announcing = Announcing(self.bench.events)
         self.keys = self.bench.events.world.keys
 
     async def load(self) -> None:
         """Let everybody hand their lists over."""
-        chance = random.Random(1)
+        chance = np.random.default_rng(1)
         for first in range(0, self.followers, _LOADED_AT_ONCE):
+            people = range(first, min(first + _LOADED_AT_ONCE, self.followers))
+            met = [Met(NetworkName.BLUESKY, f"did:plc:person{each}", f"person{each}.example") for each in people]
+            others = self.keys.of_ids(chance.integers(1_000, _OTHERS, (len(met), _LIST - 1), np.uint64).ravel())
+            awaited = self.keys.of_ids(np.array([_NEWCOMER], np.uint64))
             async with self.database.transaction() as connection:
-                for number in range(first, min(first + _LOADED_AT_ONCE, self.followers)):
-                    actor = f"did:plc:person{number}"
-                    _, met = await accounts.meet(
-                        connection, NetworkName.BLUESKY, actor, f"person{number}.example", epoch_ms()
-                    )
-                    ids = {_NEWCOMER, *(chance.randrange(1_000, _OTHERS) for _ in range(_LIST - 1))}
-                    listed = np.sort(self.keys.of_ids(np.array(sorted(ids), np.uint64)))
+                await accounts.meet_all(connection, met, epoch_ms())
+                known = await accounts.with_persons(connection, [each.actor for each in met])
+                for each, some in zip(met, others.reshape(len(met), -1), strict=True):
+                    _, person = known[each.actor]
+                    listed = distinct(np.append(awaited, some))
                     await links.add(
-                        connection, met.id, links.TYPED, Direction.FOLLOWING, listed, epoch_ms(), replace=True
+                        connection, person.id, links.TYPED, Direction.FOLLOWING, listed, epoch_ms(), replace=True
                     )
         while await segments.tend(self.database):
             pass
@@ -92,14 +95,16 @@ class Town:
             await arrivals.arrive(connection, outcome.claim, epoch_ms())
             return (time.perf_counter() - begun) * 1000
 
-    async def messages(self) -> list[float]:
-        """Let people write one by one; return how long each waited for the promise of an answer, in milliseconds."""
-        waited = []
-        for number in range(_MESSAGES):
-            self.bench.writes(number, "status")
+    async def messages(self, over: Callable[[list[float]], bool]) -> list[float]:
+        """Let people write one by one until that is over; return how many milliseconds each waited."""
+        waited: list[float] = []
+        while not over(waited):
+            self.bench.writes(self.written % self.followers, "status")
+            self.written += 1
             begun = time.perf_counter()
             await self.bench.inbox.turn()
             waited.append((time.perf_counter() - begun) * 1000)
+            await asyncio.sleep(_BETWEEN_SECONDS)
         return waited
 
     async def noted(self) -> int:
@@ -117,15 +122,20 @@ class Town:
         async with self.database.reading() as connection:
             return int(await connection.scalar(sa.select(sa.func.count()).select_from(told)) or 0)
 
-
-async def beside(
-    others: Callable[[], Coroutine[Any, Any, list[float]]], steps: Callable[[], Coroutine[Any, Any, None]]
-) -> dict[str, Any]:
-    """Do one thing while another goes on; return how long the first took, and how long everybody waited in the other."""
-    other, begun = asyncio.create_task(others()), time.perf_counter()
-    await steps()
-    seconds = time.perf_counter() - begun
-    return {"seconds": round(seconds, 2), "others_wait_ms": _spread(await other)}
+    async def beside(self, steps: Callable[[], Coroutine[Any, Any, None]]) -> dict[str, Any]:
+        """Do something while people write; return how long it took, and how long everybody waited for an answer."""
+        locks, done, begun = Locks(self.database), asyncio.Event(), time.perf_counter()
+        other = asyncio.create_task(self.messages(lambda _: done.is_set()))
+        await steps()
+        seconds = time.perf_counter() - begun
+        done.set()
+        waited = await other
+        return {
+            "seconds": round(seconds, 2),
+            "messages": len(waited),
+            "others_wait_ms": _spread(waited),
+            "write_lock_ms": locks.figures(),
+        }
 
 
 async def measure(url: str, followers: int) -> dict[str, Any]:
@@ -135,17 +145,19 @@ async def measure(url: str, followers: int) -> dict[str, Any]:
         await database.upgrade()
         town = Town(database, followers)
         await town.load()
-        await town.messages()
-        figures: dict[str, Any] = {"followers": followers, "others_alone_wait_ms": _spread(await town.messages())}
-        figures["arrival_ms"] = round(await town.arrive(), 2)
+        await town.messages(_some)
+        figures: dict[str, Any] = {
+            "followers": followers,
+            "others_alone_wait_ms": _spread(await town.messages(_some)),
+            "arrival_ms": round(await town.arrive(), 2),
+        }
 
         async def note() -> None:
             while await town.announcing.turn():
                 pass
 
-        locks = Locks(database)
-        figures["noting"] = await beside(town.messages, note)
-        figures["noting"] |= {"write_lock_ms": locks.figures(), "noted": await town.noted()}
+        figures["noting"] = await town.beside(note)
+        figures["noting"] |= {"noted": await town.noted(), "rss_mb": resident_mb()}
 
         wanted = min(_TOLD, followers)
 
@@ -153,17 +165,17 @@ async def measure(url: str, followers: int) -> dict[str, Any]:
             while await town.told() < wanted and await town.announcing.turn():
                 pass
 
-        town.ahead, locks = _DELAY_MS, Locks(database)
-        figures["telling"] = await beside(town.messages, tell)
+        town.ahead = _DELAY_MS
+        figures["telling"] = await town.beside(tell)
         done = await town.told()
-        figures["telling"] |= {
-            "write_lock_ms": locks.figures(),
-            "told": done,
-            "ms_each": round(figures["telling"]["seconds"] * 1000 / done, 2),
-        }
+        figures["telling"] |= {"told": done, "ms_each": round(figures["telling"]["seconds"] * 1000 / done, 2)}
     finally:
         await database.close()
-    return figures | {"peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
+    return figures | {"peak_rss_mb": resident_mb(peak=True)}
+
+
+def _some(waited: list[float]) -> bool:
+    return len(waited) == _MESSAGES
 
 
 def _spread(ms: list[float]) -> dict[str, float]:

@@ -1,6 +1,8 @@
 """Work off arrivals in bounded steps, and tell those whose turn it is of their newcomers."""
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate
 from typing import Final
 
 import structlog
@@ -8,12 +10,16 @@ import structlog
 from bot.events import Events
 from bot.portions import Portion
 from handlers import notices
-from storage import accounts
+from storage import accounts, links
 from storage.database import is_trouble, patiently
 
 _log = structlog.get_logger()
 
+_LISTS_A_TURN: Final = 2_000
+_NOTED_AT_ONCE: Final = 500
 _PERSONS_A_TURN: Final = 50
+# How many links of those who are told together are read at once (4 MB), unless one person's lists are longer.
+_LINKS_AT_ONCE: Final = 500_000
 _AFTER_A_MISTAKE: Final = 3_600_000
 
 
@@ -22,25 +28,42 @@ class Announcing:
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._portion = Portion()
+        self._noted = Portion(_NOTED_AT_ONCE)
+        self._told = Portion(_PERSONS_A_TURN)
 
     async def turn(self) -> bool:
         """Take one bounded step; tell whether there may be more to do."""
-        more = await patiently(self._step)
+        more = await self._note_some()
+        return await self._tell_some() or more
+
+    async def _note_some(self) -> bool:
+        """Look where some arrivals stand, while others may write, and note who waited for them, a few at a time."""
+        async with self._events.database.reading() as connection:
+            left = await notices.who_waits(connection, _LISTS_A_TURN)
+        more = left is not None
+        while left is not None:
+            some, left = left.divided(self._noted.size)
+            with self._noted.taken(len(some.slots)):
+                if not await patiently(partial(self._note, some)):
+                    break
+        return more
+
+    async def _note(self, waiting: notices.Waiting) -> bool:
+        async with self._events.database.transaction() as connection:
+            return await notices.note(connection, self._events.world, waiting, self._events.clock())
+
+    async def _tell_some(self) -> bool:
         async with self._events.database.reading() as connection:
             due = await notices.due_persons(connection, self._events.clock(), _PERSONS_A_TURN)
-            voices = await accounts.voices_of(connection, due)
-        left = list(voices.items())
+            voices = await accounts.voices_of(connection, due) if due else {}
+            lengths = await links.lengths(connection, due) if due else {}
+        left = [each for each in due if each in voices]
         while left:
-            some, left = left[: self._portion.size], left[self._portion.size :]
-            with self._portion.taken(len(some)):
-                await self._tell(some)
-        return more or len(due) == _PERSONS_A_TURN
-
-    async def _step(self) -> bool:
-        # A step looks into the index, which may have to come from the disk.
-        async with self._events.database.transaction(long=True) as connection:
-            return await notices.arrival_step(connection, self._events.world, self._events.clock())
+            n = _fitting([lengths.get(each, 0) for each in left[: self._told.size]])
+            some, left = left[:n], left[n:]
+            with self._told.taken(n):
+                await self._tell([(each, voices[each]) for each in some])
+        return len(due) == _PERSONS_A_TURN
 
     async def _tell(self, voices: Sequence[tuple[int, str]]) -> None:
         """Tell persons, each by an account, together or, if anything gets in the way of one of them, each alone."""
@@ -59,3 +82,8 @@ class Announcing:
             _log.exception("somebody could not be told", person=person_id, error=type(error).__name__)
             async with self._events.database.transaction() as connection:
                 await accounts.change(connection, person_id, notice_due_at=now + _AFTER_A_MISTAKE)
+
+
+def _fitting(lengths: Sequence[int]) -> int:
+    """Return how many of the first ones are together no longer than is read at once; at least one."""
+    return max(1, sum(total <= _LINKS_AT_ONCE for total in accumulate(lengths)))

@@ -1,6 +1,6 @@
 """Decide events: one transaction, one context, and what is said in it promised with everything else."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -10,7 +10,7 @@ from handlers.texts import Catalogue
 from storage import accounts, deliveries
 from storage.database import Database, patiently
 from storage.deliveries import Promise
-from storage.records import DeliveryKind, NetworkName
+from storage.records import Account, DeliveryKind, NetworkName, Person
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -65,22 +65,30 @@ class Events:
         return await patiently(once)
 
     async def decide_together(
-        self, accounts_about: Mapping[str, str], handle: Callable[[Context], Awaitable[None]]
+        self, accounts_about: Mapping[str, str], handle: Callable[[Sequence[Context]], Awaitable[None]]
     ) -> None:
-        """Have an event of each of several accounts handled, in one transaction: all of them, or on any mistake none."""
+        """Have an event of each of several accounts handled, in one transaction: all of them, or on any mistake none.
+
+        Accounts that are gone are left out, and of several of one person, which they may have become, all but the first.
+        """
 
         async def once() -> None:
             async with self.database.transaction() as connection:
                 await accounts.hold(connection, *accounts_about)
-                speeches: list[Speech] = []
-                for account_id, about in accounts_about.items():
-                    context = await self.context(connection, about, account_id)
-                    await handle(context)
-                    speeches += context.speeches
-                await self.promise_speeches(connection, speeches)
+                contexts = await self._contexts(connection, accounts_about)
+                await handle(contexts)
+                await self.promise_speeches(connection, [each for context in contexts for each in context.speeches])
             self.on_promise()
 
         await patiently(once)
+
+    async def _contexts(self, connection: "AsyncConnection", accounts_about: Mapping[str, str]) -> list[Context]:
+        found = await accounts.with_persons(connection, accounts_about)
+        contexts: dict[int, Context] = {}
+        for account_id, about in accounts_about.items():
+            if account_id in found and (person_id := found[account_id][1].id) not in contexts:
+                contexts[person_id] = self._context(connection, about, *found[account_id])
+        return list(contexts.values())
 
     async def context(
         self, connection: "AsyncConnection", about: str, account_id: str, heard: Heard | None = None
@@ -89,7 +97,11 @@ class Events:
         found = await accounts.with_person(connection, account_id)
         if found is None:
             raise LookupError(f"There is no account {account_id}.")
-        account, person = found
+        return self._context(connection, about, *found, heard)
+
+    def _context(
+        self, connection: "AsyncConnection", about: str, account: Account, person: Person, heard: Heard | None = None
+    ) -> Context:
         return Context(
             connection=connection,
             world=self.world,

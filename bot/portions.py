@@ -5,16 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-# So many at most, and no more than are computed in so many seconds: others wait for the write lock meanwhile.
-_MOST: Final = 50
+# No more than are computed in so many seconds: others wait for the write lock meanwhile.
 _SECONDS: Final = 0.01
 
 
 class Portion:
     """As many as were decided lately in the time for which the others may be kept from writing."""
 
-    def __init__(self) -> None:
-        self.size = _MOST
+    def __init__(self, most: int = 50) -> None:
+        self.size = self._most = most
 
     @contextmanager
     def taken(self, n: int) -> Iterator[None]:
@@ -23,4 +22,6 @@ class Portion:
         begun = time.thread_time()
         yield
         pace = n / max(time.thread_time() - begun, 1e-6)
-        self.size = min(_MOST, max(1, int(pace * _SECONDS)))
+        fitting = min(self._most, max(1, int(pace * _SECONDS)))
+        # Of a few each takes longer than of many: what was left over does not make the next portion smaller.
+        self.size = fitting if n >= self.size else max(self.size, fitting)

@@ -1,6 +1,6 @@
 """Plan follows, and promise what was planned: which account of mine follows which of theirs, and what stands already."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from handlers.matching import Contact
 from storage import budgets, deliveries, follows, grants
 from storage.deliveries import RANKS, Promise
 from storage.follows import Followed, How
-from storage.records import Account, DeliveryKind, DeliveryState, NetworkName
+from storage.records import Account, DeliveryKind, DeliveryState, Grant, NetworkName
 from storage.tids import tid
 
 # The reason of a follow that was refused for want of a consent only: a new consent opens it again.
@@ -50,7 +50,11 @@ class Plan:
 
 async def plan(ctx: Context, contacts: Iterable[Contact], *, retry: bool) -> Plan:
     """Work out what has to be done about contacts; with `retry` also what was refused before."""
-    active = await grants.active(ctx.connection, ctx.person.id)
+    return planned(await grants.active(ctx.connection, ctx.person.id), contacts, retry=retry)
+
+
+def planned(active: Sequence[Grant], contacts: Iterable[Contact], *, retry: bool) -> Plan:
+    """Work out what has to be done about contacts by somebody's consents."""
     granted = {grant.network for grant in active}
     steps: list[Step] = []
     standing: list[Contact] = []
@@ -89,6 +93,26 @@ def _is_open(before: Followed | None, *, retry: bool) -> bool:
 async def promise_steps(ctx: Context, steps: Sequence[Step], how: How) -> int:
     """Promise follows as one batch, mutuals first; return the batch."""
     batch_id = await deliveries.new_batch(ctx.connection, ctx.person.id, ctx.now)
+    await deliveries.promise(ctx.connection, _promises(ctx, batch_id, steps, how), ctx.now)
+    return batch_id
+
+
+async def promise_of_each(contexts: Sequence[Context], steps: Mapping[int, Sequence[Step]], how: How) -> None:
+    """Promise follows of several persons, given by their ids, as one batch each."""
+    acting = [ctx for ctx in contexts if steps.get(ctx.person.id)]
+    if not acting:
+        return
+    connection, now = acting[0].connection, acting[0].now
+    batch_ids = await deliveries.new_batches(connection, [ctx.person.id for ctx in acting], now)
+    promises = [
+        each
+        for ctx, batch_id in zip(acting, batch_ids, strict=True)
+        for each in _promises(ctx, batch_id, steps[ctx.person.id], how)
+    ]
+    await deliveries.promise(connection, promises, now)
+
+
+def _promises(ctx: Context, batch_id: int, steps: Sequence[Step], how: How) -> list[Promise]:
     rank = RANKS[DeliveryKind.FOLLOW]
     promises = []
     for place, step in enumerate(steps):
@@ -109,8 +133,7 @@ async def promise_steps(ctx: Context, steps: Sequence[Step], how: How) -> int:
                 batch_id=batch_id,
             )
         )
-    await deliveries.promise(ctx.connection, promises, ctx.now)
-    return batch_id
+    return promises
 
 
 def how_long(ctx: Context, wait: int) -> str:

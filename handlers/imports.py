@@ -172,8 +172,8 @@ async def _who_is_here(ctx: Context) -> Received:
     newest = await arrivals.newest(ctx.connection)
     found = [each for each in await contacts(ctx) if each.choice is not Choice.SKIP]
     # Who is not proved yet may still be announced once they are.
-    told = [each.person_id for each in found if each.arrival_seq is not None]
-    await arrivals.tell(ctx.connection, ctx.person.id, told, ctx.now)
+    told = [(ctx.person.id, each.person_id) for each in found if each.arrival_seq is not None]
+    await arrivals.tell(ctx.connection, told, ctx.now)
     await accounts.change(ctx.connection, ctx.person.id, seen_seq=newest)
     if ctx.person.auto or ctx.person.cadence is not Cadence.OFF:
         # Somebody may arrive while this is being committed.

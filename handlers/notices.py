@@ -1,7 +1,7 @@
 """Tell people of newcomers: one row an arrival, worked off in bounded steps; one notice per newcomer, ever, by name."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -9,12 +9,12 @@ import numpy as np
 from handlers.cadence import SLOWER, after_quiet, next_look
 from handlers.contacts import line
 from handlers.context import Context, Speech, World
-from handlers.following import plan, promise_steps
-from handlers.matching import Contact, contacts
+from handlers.following import planned, promise_of_each
+from handlers.matching import Contact, arrived
 from handlers.routing import command
 from handlers.texts import N_
 from handlers.words import Hours
-from storage import accounts, arrivals, claims, decisions, follows, links
+from storage import accounts, arrivals, claims, decisions, follows, grants, links
 from storage.arrivals import due_persons
 from storage.keys import new_token
 from storage.records import Cadence, Choice, Discoverable, Evidence
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 __all__ = [
     "CADENCE",
     "DISCOVERABLE",
-    "arrival_step",
     "discoverable",
     "due_persons",
     "look_anew",
     "newcomers",
+    "note",
     "notify",
     "quiet",
+    "who_waits",
 ]
 
-# Each is looked up by two keys in some 0.2 ms, while others wait for the write lock.
+# Each is looked up by two keys in some 0.2 ms.
 _ARRIVALS_A_STEP: Final = 100
 _NAMED: Final = 20
 
@@ -60,75 +61,137 @@ DISCOVERABLE: Final[Mapping[Discoverable, str]] = {
 }
 
 
-async def arrival_step(connection: "AsyncConnection", world: World, now: int, limit: int = 500) -> bool:
-    """Scan the next chunk of lists for the oldest open arrivals; tell whether there is more to do.
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Lists that were found to hold arrivals which stand at one place, `after`; their owners are still to be noted.
 
-    All arrivals that stand at the same place are looked for in one pass. Who followed one of them is noted to be
-    looked at when their turn comes: nothing is written per pair.
+    `slots` ascend; the arrivals stand at `until` when that is done, or are worked off (None). `own` is who arrived,
+    if it is only one person.
+    """
+
+    seqs: list[int]
+    own: int | None
+    after: int
+    slots: list[int]
+    until: int | None
+
+    def divided(self, n: int) -> tuple["Waiting", "Waiting | None"]:
+        """Return the first lists, so many at most, and the others."""
+        if len(self.slots) <= n:
+            return self, None
+        between = self.slots[n - 1]
+        return replace(self, slots=self.slots[:n], until=between), replace(self, slots=self.slots[n:], after=between)
+
+
+async def who_waits(connection: "AsyncConnection", limit: int) -> Waiting | None:
+    """Find the next lists, of `limit` that are looked at, on which open arrivals stand; None when no arrival is open.
+
+    All arrivals that stand at the same place are looked for in one pass, first those that were worked off least: who has
+    few followers does not wait until somebody's hundred thousand are noted.
     """
     waiting = await arrivals.open_arrivals(connection, _ARRIVALS_A_STEP)
     if not waiting:
-        return False
-    slot = waiting[0].arrival.next_slot
-    together = [each for each in waiting if each.arrival.next_slot == slot]
+        return None
+    after = min(each.arrival.next_slot for each in waiting)
+    together = [each for each in waiting if each.arrival.next_slot == after]
+    seqs = [each.arrival.seq for each in together]
+    own = together[0].arrival.person_id if len(together) == 1 else None
     keys = np.unique(np.concatenate([each.keys for each in together]))
     if not len(keys):
-        await arrivals.advance(connection, [each.arrival.seq for each in together], None)
-        return True
-    found = await links.followers_of(connection, keys, after_slot=slot, limit=limit)
-    own = together[0].arrival.person_id if len(together) == 1 else None
-    persons = await accounts.persons(connection, {person_id for _, person_id in found.rows} - {own})
+        return Waiting(seqs, own, after, [], None)
+    found = await links.followers_of(connection, keys, after_slot=after, limit=limit)
+    return Waiting(seqs, own, after, [slot for slot, _ in found.rows], found.next_slot)
+
+
+async def note(connection: "AsyncConnection", world: World, waiting: Waiting, now: int) -> bool:
+    """Note that who waited is to be looked at when their turn comes; False when somebody else is about these arrivals.
+
+    Nothing is written per pair.
+    """
+    seqs = await arrivals.hold(connection, waiting.seqs, waiting.after)
+    if not seqs:
+        return False
     settings = world.settings
     due = {
         person.id: at
-        for person in persons.values()
-        if (at := next_look(person, now, settings.notice_delay, settings.opens_at)) is not None
+        for person in await accounts.owners_of_lists(connection, waiting.slots)
+        if person.id != waiting.own
+        and (at := next_look(person, now, settings.notice_delay, settings.opens_at)) is not None
     }
     await arrivals.look_at(connection, due)
-    await arrivals.advance(connection, [each.arrival.seq for each in together], found.next_slot)
+    await arrivals.advance(connection, seqs, waiting.until)
     return True
 
 
-async def newcomers(ctx: Context) -> None:
-    """Tell the person of everybody who arrived since the last time, in one notice, and follow them if auto is on."""
-    person, opens_at = ctx.person, ctx.settings.opens_at
-    later = max(after_quiet(person, ctx.now), opens_at or 0)
-    silent = person.cadence is Cadence.OFF
-    if person.stopped or (silent and not person.auto):
-        await accounts.change(ctx.connection, person.id, notice_due_at=None)
+async def newcomers(contexts: Sequence[Context]) -> None:
+    """Tell persons of everybody who arrived since the last time, each in one notice, and follow them where auto is on.
+
+    The contexts are of one transaction, and of one person each: what they need is looked up for all of them together.
+    """
+    if not contexts:
         return
-    if later > ctx.now:
-        await accounts.change(ctx.connection, person.id, notice_due_at=later)
-        return
-    newest = await arrivals.newest(ctx.connection)
-    arrived = [
-        each
-        for each in await contacts(ctx)
-        if (each.arrival_seq or 0) > person.seen_seq
-        and each.evidence >= Evidence.POST
-        and each.choice is not Choice.SKIP
-    ]
-    new = await arrivals.tell(ctx.connection, person.id, [each.person_id for each in arrived], ctx.now)
-    await accounts.change(ctx.connection, person.id, seen_seq=max(newest, person.seen_seq), notice_due_at=None)
-    told = [each for each in arrived if each.person_id in new]
-    if not told:
-        return
-    following = await _follow_by_itself(ctx, told) if person.auto else 0
-    if not silent:
-        await _say(ctx, told, following)
+    connection, world, now = contexts[0].connection, contexts[0].world, contexts[0].now
+    looked: dict[int, tuple[int, int | None]] = {}
+    listening: list[Context] = []
+    for ctx in contexts:
+        if ctx.person.notice_due_at is None or ctx.person.notice_due_at > now:
+            continue  # another process was quicker
+        later = max(after_quiet(ctx.person, now), world.settings.opens_at or 0)
+        if ctx.person.stopped or (_silent(ctx) and not ctx.person.auto):
+            looked[ctx.person.id] = ctx.person.seen_seq, None
+        elif later > now:
+            looked[ctx.person.id] = ctx.person.seen_seq, later
+        else:
+            listening.append(ctx)
+    told = await _told_now(listening, looked) if listening else {}
+    await arrivals.looked(connection, looked)
+    following = await _follow_by_itself([ctx for ctx in listening if ctx.person.auto and ctx.person.id in told], told)
+    heard = [ctx for ctx in listening if ctx.person.id in told and not _silent(ctx)]
+    listings = {ctx.person.id: [each.person_id for each in told[ctx.person.id]] for ctx in heard}
+    await decisions.keep_listings(connection, listings, now)
+    for ctx in heard:
+        await _say(ctx, told[ctx.person.id], following.get(ctx.person.id, 0))
 
 
-async def _follow_by_itself(ctx: Context, told: list[Contact]) -> int:
-    """Promise to follow those who are sure; return how many those are."""
-    planned = await plan(ctx, [each for each in told if each.sure], retry=False)
-    if planned.steps:
-        await promise_steps(ctx, planned.steps, follows.AUTOMATIC)
-    return len(planned.contacts)
+def _silent(ctx: Context) -> bool:
+    return ctx.person.cadence is Cadence.OFF
+
+
+async def _told_now(contexts: Sequence[Context], looked: dict[int, tuple[int, int | None]]) -> dict[int, list[Contact]]:
+    """Return, by person, the newcomers of whom they were never told, which is written down; and how far that looked."""
+    connection, world, now = contexts[0].connection, contexts[0].world, contexts[0].now
+    newest = await arrivals.newest(connection)
+    came = await arrived(connection, world, [ctx.person for ctx in contexts])
+    looked.update((ctx.person.id, (max(newest, ctx.person.seen_seq), None)) for ctx in contexts)
+    to_tell = {
+        reader_id: [each for each in found if each.evidence >= Evidence.POST and each.choice is not Choice.SKIP]
+        for reader_id, found in came.items()
+    }
+    pairs = [(reader_id, each.person_id) for reader_id, found in to_tell.items() for each in found]
+    new = await arrivals.tell(connection, pairs, now)
+    never = {
+        reader_id: [each for each in found if (reader_id, each.person_id) in new]
+        for reader_id, found in to_tell.items()
+    }
+    return {reader_id: found for reader_id, found in never.items() if found}
+
+
+async def _follow_by_itself(contexts: Sequence[Context], told: Mapping[int, list[Contact]]) -> dict[int, int]:
+    """Promise to follow those who are sure; return how many those are, by person."""
+    if not contexts:
+        return {}
+    ids = [ctx.person.id for ctx in contexts]
+    consents = await grants.active_of(contexts[0].connection, ids)
+    plans = {
+        each: planned(consents.get(each, ()), [contact for contact in told[each] if contact.sure], retry=False)
+        for each in ids
+    }
+    await promise_of_each(contexts, {each: plan.steps for each, plan in plans.items()}, follows.AUTOMATIC)
+    return {each: len(plan.contacts) for each, plan in plans.items()}
 
 
 async def _say(ctx: Context, told: list[Contact], following: int) -> None:
     named = told[:_NAMED]
-    await decisions.keep_listing(ctx.connection, ctx.person.id, [each.person_id for each in told], ctx.now)
     lines = [
         ctx.plural(
             "{n} person you followed on X has arrived:",

@@ -80,20 +80,35 @@ class Registry:
 
     def matches(self, keys: Keys64) -> list[Match]:
         """Return the claims to any of these X accounts, each once, the earliest claim first."""
+        return [match for _, match in self.matches_on([keys])]
+
+    def matches_on(self, lists: "Sequence[Keys64]", since: "Sequence[int] | None" = None) -> list[tuple[int, Match]]:
+        """Return the claims to the X accounts on each of several lists, beside the place of the list, in one pass.
+
+        With `since`, for each list the number of an arrival: only those of people who arrived after it.
+        """
         state = self._state
-        keys = keys[links.hold(state.keys, keys)]
-        first = np.searchsorted(state.keys, keys, side="left")
-        counts = np.searchsorted(state.keys, keys, side="right") - first
+        keys = lists[0] if len(lists) == 1 else np.concatenate(lists)
+        known = np.flatnonzero(links.hold(state.keys, keys))
+        first = np.searchsorted(state.keys, keys[known], side="left")
+        counts = np.searchsorted(state.keys, keys[known], side="right") - first
         # Every place from first to last, of all keys at once.
-        places = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-        found = state.entries[places]
+        found = state.entries[np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())]
+        on = np.repeat(np.searchsorted(np.cumsum([len(each) for each in lists]), known, side="right"), counts)
         # A handle changes hands on X: it says who it was only of somebody who has proved it.
-        found = found[found["by_id"] | (found["evidence"] >= Evidence.POST)]
-        found = found[np.lexsort((~found["by_id"], found["claim"]))]
-        found = found[np.append(True, found["claim"][1:] != found["claim"][:-1])[: len(found)]]
+        stays = found["by_id"] | (found["evidence"] >= Evidence.POST)
+        if since is not None and len(found):
+            person = on * (found["person"].max() + 1) + found["person"]  # one number for a person on a list
+            stays &= np.isin(person, person[stays & (found["seq"] > np.array(since, np.int64)[on])])
+        found, on = found[stays], on[stays]
+        order = np.lexsort((~found["by_id"], found["claim"], on))
+        found, on = found[order], on[order]
+        once = np.append(True, (found["claim"][1:] != found["claim"][:-1]) | (on[1:] != on[:-1]))[: len(found)]
         return [
-            Match(claim_id, person_id, by_id, _EVIDENCE[evidence], seq or None)
-            for claim_id, person_id, seq, evidence, by_id in found.tolist()
+            (place, Match(claim_id, person_id, by_id, _EVIDENCE[evidence], seq or None))
+            for place, (claim_id, person_id, seq, evidence, by_id) in zip(
+                on[once].tolist(), found[once].tolist(), strict=True
+            )
         ]
 
 

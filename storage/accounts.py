@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.dialect import insert, prepared
 from storage.ready import ready
 from storage.records import Account, Cadence, Discoverable, NetworkName, Person
-from storage.tables import account, message, person
+from storage.tables import account, message, person, upload
 
 _PERSON: Final[Mapping[str, Any]] = {
     "language_chosen": False,
@@ -33,15 +33,33 @@ _ACCOUNT_AND_PERSON: Final = ready(
     .join(person, person.c.id == account.c.person_id)
     .where(account.c.id == sa.bindparam("actor"))
 )
+_ACCOUNTS_AND_PERSONS: Final = ready(
+    sa.select(account, person)
+    .join(person, person.c.id == account.c.person_id)
+    .where(account.c.id.in_(sa.bindparam("actors", expanding=True)))
+)
 _THESE: Final = account.c.id.in_(sa.bindparam("actors", expanding=True))
 _HANDLES: Final = ready(sa.select(account.c.id, account.c.handle).where(_THESE))
 _OWNERS: Final = sa.select(account.c.person_id).where(_THESE).distinct()
 _PERSONS: Final = ready(sa.select(person).where(person.c.id.in_(sa.bindparam("ids", expanding=True))))
+_OWNERS_OF_LISTS: Final = ready(
+    sa.select(person).where(
+        person.c.id.in_(sa.select(upload.c.person_id).where(upload.c.slot.in_(sa.bindparam("slots", expanding=True))))
+    )
+)
 _HOLD_PERSONS: Final = ready(
     sa.select(person.c.id)
     .where(person.c.id.in_(sa.bindparam("ids", expanding=True)))
     .order_by(person.c.id)
     .with_for_update(key_share=True)
+)
+_WROTE_AT: Final = sa.func.max(message.c.at)
+_VOICES: Final = ready(
+    sa.select(account.c.person_id, account.c.id)
+    .select_from(account.outerjoin(message, message.c.account_id == account.c.id))
+    .where(account.c.person_id.in_(sa.bindparam("ids", expanding=True)))
+    .group_by(account.c.person_id, account.c.id)
+    .order_by(sa.func.coalesce(_WROTE_AT, 0), account.c.created_at)
 )
 # In PostgreSQL's own words, for it alone: an array is one parameter, so the statement is always the same.
 _ACTORS: Final = sa.any_(sa.bindparam("actors", type_=sa.ARRAY(sa.String)))
@@ -137,13 +155,13 @@ async def get(connection: AsyncConnection, actor: str) -> Account | None:
 async def with_person(connection: AsyncConnection, actor: str) -> tuple[Account, Person] | None:
     """Return the account of this id, and the person whose it is."""
     row = (await connection.execute(_ACCOUNT_AND_PERSON, {"actor": actor})).one_or_none()
-    if row is None:
-        return None
-    width = len(account.c)
-    return (
-        _account(dict(zip(account.c.keys(), row[:width], strict=True))),
-        _person(dict(zip(person.c.keys(), row[width:], strict=True))),
-    )
+    return None if row is None else _account_and_person(row)
+
+
+async def with_persons(connection: AsyncConnection, actors: Iterable[str]) -> dict[str, tuple[Account, Person]]:
+    """Return the accounts of these ids, each with the person whose it is; those that are gone are left out."""
+    rows = await connection.execute(_ACCOUNTS_AND_PERSONS, {"actors": list(actors)})
+    return {row[0]: _account_and_person(row) for row in rows}
 
 
 async def by_handle(connection: AsyncConnection, handle: str) -> list[Account]:
@@ -189,6 +207,11 @@ async def persons(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, 
     return {row.id: _person(row._asdict()) for row in rows}
 
 
+async def owners_of_lists(connection: AsyncConnection, slots: Sequence[int]) -> list[Person]:
+    """Return the persons whose lists stand in these slots, each once."""
+    return [_person(row._asdict()) for row in await connection.execute(_OWNERS_OF_LISTS, {"slots": list(slots)})]
+
+
 async def accounts_of(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, list[Account]]:
     """Return the accounts of persons, by person, the oldest first."""
     rows = await connection.execute(_ACCOUNTS_OF, {"ids": list(ids)})
@@ -205,15 +228,7 @@ async def of_person(connection: AsyncConnection, person_id: int) -> list[Account
 
 async def voices_of(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, str]:
     """Return, by person, the account from which they wrote last: that is where they are spoken to."""
-    last = sa.func.max(message.c.at)
-    rows = await connection.execute(
-        sa.select(account.c.person_id, account.c.id, last)
-        .select_from(account.outerjoin(message, message.c.account_id == account.c.id))
-        .where(account.c.person_id.in_(list(ids)))
-        .group_by(account.c.person_id, account.c.id)
-        .order_by(sa.func.coalesce(last, 0), account.c.created_at)
-    )
-    return {row.person_id: row.id for row in rows}
+    return {row.person_id: row.id for row in await connection.execute(_VOICES, {"ids": list(ids)})}
 
 
 async def change(connection: AsyncConnection, person_id: int, **values: Any) -> None:
@@ -235,6 +250,14 @@ async def count_unanswered(connection: AsyncConnection, person_id: int) -> None:
 
 def _row(network: NetworkName, actor: str, handle: str, person_id: int, now: int) -> dict[str, Any]:
     return {"id": actor, "network": network.value, "handle": handle, "person_id": person_id, "created_at": now}
+
+
+def _account_and_person(row: sa.Row[Any]) -> tuple[Account, Person]:
+    width = len(account.c)
+    return (
+        _account(dict(zip(account.c.keys(), row[:width], strict=True))),
+        _person(dict(zip(person.c.keys(), row[width:], strict=True))),
+    )
 
 
 def _account(row: Mapping[str, Any]) -> Account:

@@ -26,8 +26,17 @@ _OPEN: Final = ready(
     .where(arrival.c.done.is_(False))
     .order_by(arrival.c.seq)
     .limit(sa.bindparam("most"))
-    .with_for_update(skip_locked=True, of=arrival)
 )
+_HOLD: Final = ready(
+    sa.select(arrival.c.seq)
+    .where(
+        arrival.c.seq.in_(sa.bindparam("seqs", expanding=True)),
+        arrival.c.done.is_(False),
+        arrival.c.next_slot == sa.bindparam("at_slot"),
+    )
+    .with_for_update(skip_locked=True)
+)
+_ADVANCE: Final = ready(sa.update(arrival).where(arrival.c.seq.in_(sa.bindparam("seqs", expanding=True))))
 _NEWEST: Final = ready(sa.select(sa.func.max(arrival.c.seq)))
 _LOOK_AT: Final = ready(
     sa.update(person)
@@ -43,6 +52,11 @@ _DUE_PERSONS: Final = ready(
     .order_by(person.c.notice_due_at, person.c.id)
     .limit(sa.bindparam("most"))
 )
+_LOOKED: Final = ready(
+    sa.update(person)
+    .where(person.c.id == sa.bindparam("person"))
+    .values(seen_seq=sa.bindparam("seen"), notice_due_at=sa.bindparam("due"))
+)
 _TOLD_OF: Final = ready(
     sa.select(told.c.contact_id).where(
         told.c.person_id == sa.bindparam("person"), told.c.contact_id.in_(sa.bindparam("contacts", expanding=True))
@@ -53,7 +67,7 @@ _TOLD_OF: Final = ready(
 @prepared
 def _tell(connection: AsyncConnection) -> Any:
     statement = insert(connection, told).on_conflict_do_nothing(index_elements=["person_id", "contact_id"])
-    return statement.returning(told.c.contact_id)
+    return statement.returning(told.c.person_id, told.c.contact_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +126,7 @@ async def arrive(connection: AsyncConnection, arrived: Claim, now: int, *, again
 
 
 async def open_arrivals(connection: AsyncConnection, limit: int) -> list[OpenArrival]:
-    """Return the oldest arrivals that are not worked off, for this transaction alone."""
+    """Return the oldest arrivals that are not worked off."""
     rows = await connection.execute(_OPEN, {"most": limit})
     found = []
     for row in rows:
@@ -131,10 +145,15 @@ async def open_arrivals(connection: AsyncConnection, limit: int) -> list[OpenArr
     return found
 
 
+async def hold(connection: AsyncConnection, seqs: Sequence[int], slot: int) -> list[int]:
+    """Return those of some arrivals that are still worked off up to a slot; nobody else works on them until the commit."""
+    return list(await connection.scalars(_HOLD, {"seqs": list(seqs), "at_slot": slot}))
+
+
 async def advance(connection: AsyncConnection, seqs: Sequence[int], next_slot: int | None) -> None:
     """Note how far arrivals were worked off; None: to the end."""
     values = {"done": True} if next_slot is None else {"next_slot": next_slot}
-    await connection.execute(sa.update(arrival).where(arrival.c.seq.in_(seqs)).values(**values))
+    await connection.execute(_ADVANCE, {"seqs": list(seqs), **values})
 
 
 async def newest(connection: AsyncConnection) -> int:
@@ -153,16 +172,22 @@ async def due_persons(connection: AsyncConnection, now: int, limit: int) -> list
     return list(await connection.scalars(_DUE_PERSONS, {"now": now, "most": limit}))
 
 
-async def tell(connection: AsyncConnection, person_id: int, contact_ids: Iterable[int], now: int) -> set[int]:
-    """Note that a person is being told of contacts; return those of whom they were never told before."""
-    wanted = list(contact_ids)
-    new: set[int] = set()
+async def looked(connection: AsyncConnection, at: Mapping[int, tuple[int, int | None]]) -> None:
+    """Note up to which arrival persons were looked at, and when they are next; None: when somebody arrives."""
+    if rows := [{"person": each, "seen": seen, "due": due} for each, (seen, due) in sorted(at.items())]:
+        await connection.execute(_LOOKED, rows)
+
+
+async def tell(connection: AsyncConnection, pairs: Iterable[tuple[int, int]], now: int) -> set[tuple[int, int]]:
+    """Note that persons are being told of contacts; return the pairs that were never told before."""
+    wanted = sorted(pairs)
+    new: set[tuple[int, int]] = set()
     for start in range(0, len(wanted), _ROWS_A_STATEMENT):
         rows = [
             {"person_id": person_id, "contact_id": contact_id, "at": now}
-            for contact_id in wanted[start : start + _ROWS_A_STATEMENT]
+            for person_id, contact_id in wanted[start : start + _ROWS_A_STATEMENT]
         ]
-        new.update(await connection.scalars(_tell(connection), rows))
+        new.update((row.person_id, row.contact_id) for row in await connection.execute(_tell(connection), rows))
     return new
 
 

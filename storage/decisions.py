@@ -1,21 +1,36 @@
 """Remember what a person decided about contacts, and the numbered list they read last."""
 
 import struct
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.dialect import insert
+from storage.dialect import insert, prepared
 from storage.ready import ready
 from storage.records import Choice
 from storage.tables import decision, listing
 
-_ROWS_A_STATEMENT = 500
+_ROWS_A_STATEMENT: Final = 500
 _OF_PERSON: Final = ready(
     sa.select(decision.c.contact_id, decision.c.choice).where(decision.c.person_id == sa.bindparam("person"))
 )
+# Not as pairs: SQLite would look through the whole table for those.
+_AMONG: Final = ready(
+    sa.select(decision.c.person_id, decision.c.contact_id, decision.c.choice).where(
+        decision.c.person_id.in_(sa.bindparam("persons", expanding=True)),
+        decision.c.contact_id.in_(sa.bindparam("contacts", expanding=True)),
+    )
+)
+
+
+@prepared
+def _keep_listing(connection: AsyncConnection) -> Any:
+    statement = insert(connection, listing)
+    return statement.on_conflict_do_update(
+        index_elements=["person_id"], set_={"data": statement.excluded.data, "at": statement.excluded.at}
+    )
 
 
 async def decide(
@@ -54,6 +69,18 @@ async def of_person(connection: AsyncConnection, person_id: int) -> dict[int, Ch
     return {row.contact_id: Choice(row.choice) for row in rows}
 
 
+async def among(
+    connection: AsyncConnection, person_ids: Iterable[int], contact_ids: Sequence[int]
+) -> dict[tuple[int, int], Choice]:
+    """Return what some persons decided about some contacts, by person and contact."""
+    found = {}
+    for start in range(0, len(contact_ids), _ROWS_A_STATEMENT):
+        some = {"persons": list(person_ids), "contacts": contact_ids[start : start + _ROWS_A_STATEMENT]}
+        for row in await connection.execute(_AMONG, some):
+            found[row.person_id, row.contact_id] = Choice(row.choice)
+    return found
+
+
 async def about(connection: AsyncConnection, person_id: int, contact_id: int) -> Choice | None:
     """Return what a person decided about one contact."""
     choice = await connection.scalar(
@@ -64,13 +91,16 @@ async def about(connection: AsyncConnection, person_id: int, contact_id: int) ->
 
 async def keep_listing(connection: AsyncConnection, person_id: int, contact_ids: Sequence[int], now: int) -> None:
     """Remember the numbered list that a person is about to read, so that its numbers go on meaning what was read."""
-    data = struct.pack(f"<{len(contact_ids)}q", *contact_ids)
-    statement = insert(connection, listing).values(person_id=person_id, data=data, at=now)
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["person_id"], set_={"data": statement.excluded.data, "at": statement.excluded.at}
-        )
-    )
+    await keep_listings(connection, {person_id: contact_ids}, now)
+
+
+async def keep_listings(connection: AsyncConnection, listings: Mapping[int, Sequence[int]], now: int) -> None:
+    """Remember the numbered lists that persons are about to read."""
+    if rows := [
+        {"person_id": person_id, "data": struct.pack(f"<{len(ids)}q", *ids), "at": now}
+        for person_id, ids in sorted(listings.items())
+    ]:
+        await connection.execute(_keep_listing(connection), rows)
 
 
 async def read_listing(connection: AsyncConnection, person_id: int) -> list[int]:

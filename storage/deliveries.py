@@ -128,6 +128,7 @@ _GET: Final = ready(sa.select(*_COLUMNS).where(_ONE))
 # What is changed is named by the parameters.
 _SETTLE: Final = ready(sa.update(delivery).where(_ONE).values(payload="{}"))
 _HELD: Final = ready(sa.update(lane).where(lane.c.name == sa.bindparam("held"), lane.c.lease == sa.bindparam("token")))
+_NEW_BATCH: Final = ready(sa.insert(batch).returning(batch.c.id, sort_by_parameter_order=True))
 _FAILURES: Final = ready(sa.select(lane.c.failures).where(lane.c.name == sa.bindparam("held")))
 
 
@@ -425,11 +426,14 @@ async def cancel(connection: AsyncConnection, now: int, *where: sa.ColumnElement
 
 async def new_batch(connection: AsyncConnection, person_id: int, now: int) -> int:
     """Open a batch, the unit of progress and of undo; return its id."""
-    return int(
-        (
-            await connection.execute(sa.insert(batch).values(person_id=person_id, created_at=now).returning(batch.c.id))
-        ).scalar_one()
-    )
+    (batch_id,) = await new_batches(connection, [person_id], now)
+    return batch_id
+
+
+async def new_batches(connection: AsyncConnection, person_ids: Sequence[int], now: int) -> list[int]:
+    """Open a batch for each of some persons; return their ids, in this order."""
+    rows = [{"person_id": each, "created_at": now} for each in person_ids]
+    return list(await connection.scalars(_NEW_BATCH, rows))
 
 
 def _record(row: Mapping[str, Any]) -> Delivery:

@@ -4,7 +4,7 @@ A follow's key is `<how>:<acting account>:<contact's account>:<batch>`, `how` be
 it is done, is what the network said: done, already or requested.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -22,6 +22,32 @@ How = Literal["follow", "auto"]
 # What we did ourselves, so what an undo takes back.
 _OURS: Final = ("done", "requested")
 TAKEN_BACK: Final = "taken_back"
+_CONTACTS_A_QUERY: Final = 500
+
+_FOLLOWS: Final = (
+    sa.select(
+        delivery.c.id,
+        delivery.c.key,
+        delivery.c.person_id,
+        delivery.c.contact_id,
+        delivery.c.account_id,
+        delivery.c.network,
+        delivery.c.state,
+        delivery.c.reason,
+        delivery.c.result,
+        delivery.c.batch_id,
+        batch.c.undone_at,
+    )
+    .select_from(delivery.outerjoin(batch, batch.c.id == delivery.c.batch_id))
+    .where(delivery.c.kind == DeliveryKind.FOLLOW.value, delivery.c.contact_id.is_not(None))
+    .order_by(delivery.c.id)
+)
+_AMONG: Final = ready(
+    _FOLLOWS.where(
+        delivery.c.person_id.in_(sa.bindparam("persons", expanding=True)),
+        delivery.c.contact_id.in_(sa.bindparam("contacts", expanding=True)),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +112,22 @@ async def of_person(
     if contact_ids is not None:
         where.append(delivery.c.contact_id.in_(contact_ids))
     return list({(each.account_id, each.target): each for each in await _select(connection, *where)}.values())
+
+
+async def among(
+    connection: AsyncConnection, person_ids: Iterable[int], contact_ids: Sequence[int]
+) -> dict[tuple[int, int], list[Followed]]:
+    """Return the latest follow of each pair of accounts, of some persons and some contacts, by person and contact."""
+    latest: dict[tuple[int, str, str], Followed] = {}
+    for start in range(0, len(contact_ids), _CONTACTS_A_QUERY):
+        some = {"persons": list(person_ids), "contacts": contact_ids[start : start + _CONTACTS_A_QUERY]}
+        for row in await connection.execute(_AMONG, some):
+            each = _followed(row)
+            latest[row.person_id, each.account_id, each.target] = each
+    found: dict[tuple[int, int], list[Followed]] = {}
+    for (person_id, _, _), each in latest.items():
+        found.setdefault((person_id, each.contact_id), []).append(each)
+    return found
 
 
 async def of_batch(connection: AsyncConnection, batch_id: int) -> list[Followed]:
@@ -231,38 +273,22 @@ async def people(connection: AsyncConnection) -> int:
 
 
 async def _select(connection: AsyncConnection, *where: Any) -> list[Followed]:
-    rows = await connection.execute(
-        sa.select(
-            delivery.c.id,
-            delivery.c.key,
-            delivery.c.contact_id,
-            delivery.c.account_id,
-            delivery.c.network,
-            delivery.c.state,
-            delivery.c.reason,
-            delivery.c.result,
-            delivery.c.batch_id,
-            batch.c.undone_at,
-        )
-        .select_from(delivery.outerjoin(batch, batch.c.id == delivery.c.batch_id))
-        .where(delivery.c.kind == DeliveryKind.FOLLOW.value, delivery.c.contact_id.is_not(None), *where)
-        .order_by(delivery.c.id)
+    return [_followed(row) for row in await connection.execute(_FOLLOWS.where(*where))]
+
+
+def _followed(row: Any) -> Followed:
+    return Followed(
+        id=row.id,
+        contact_id=row.contact_id,
+        account_id=row.account_id,
+        target=_target(row.key, row.account_id),
+        network=NetworkName(row.network),
+        state=DeliveryState(row.state),
+        outcome=row.reason,
+        uri=row.result,
+        batch_id=row.batch_id,
+        undone=row.undone_at is not None or row.reason == TAKEN_BACK,
     )
-    return [
-        Followed(
-            id=row.id,
-            contact_id=row.contact_id,
-            account_id=row.account_id,
-            target=_target(row.key, row.account_id),
-            network=NetworkName(row.network),
-            state=DeliveryState(row.state),
-            outcome=row.reason,
-            uri=row.result,
-            batch_id=row.batch_id,
-            undone=row.undone_at is not None or row.reason == TAKEN_BACK,
-        )
-        for row in rows
-    ]
 
 
 def _target(key: str, account_id: str) -> str:

@@ -6,17 +6,26 @@ Every secret is encrypted by `storage.keys.Keys`; the tokens inside name the acc
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.dialect import insert
 from storage.keys import Keys, LostSecretError
+from storage.ready import ready
 from storage.records import DeliveryKind, DeliveryState, Grant, GrantState, NetworkName, check_transition
 from storage.tables import consent, consent_grant, delivery, mastodon_app
 
 _ERASED = b""
+_ACTIVE_OF: Final = ready(
+    sa.select(consent_grant)
+    .where(
+        consent_grant.c.person_id.in_(sa.bindparam("persons", expanding=True)),
+        consent_grant.c.state == GrantState.ACTIVE.value,
+    )
+    .order_by(consent_grant.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +99,8 @@ async def active(connection: AsyncConnection, person_id: int) -> list[Grant]:
 
 async def active_of(connection: AsyncConnection, person_ids: Iterable[int]) -> dict[int, list[Grant]]:
     """Return the consents by which we may act now, by person; those without any are left out."""
-    rows = await connection.execute(
-        sa.select(consent_grant)
-        .where(consent_grant.c.person_id.in_(list(person_ids)), consent_grant.c.state == GrantState.ACTIVE.value)
-        .order_by(consent_grant.c.id)
-    )
     found: dict[int, list[Grant]] = {}
-    for row in rows:
+    for row in await connection.execute(_ACTIVE_OF, {"persons": list(person_ids)}):
         found.setdefault(row.person_id, []).append(_grant(row._asdict()))
     return found
 

@@ -6,12 +6,13 @@ and all of a small installation, are scanned in bounded chunks.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.database import next_numbers
@@ -33,6 +34,7 @@ _LONG: Final = 50_000
 # Up to so many wanted keys one comparison each is quicker than a search for every link.
 _FEW_KEYS: Final = 16
 _SLOTS_A_QUERY: Final = 500
+_PERSONS_A_QUERY: Final = 500
 
 # Two imports of one person at once wait for one another. Not the key itself is locked: two who list each other, and hand
 # their lists over at once, would deadlock on it.
@@ -46,7 +48,17 @@ _SAME: Final = (
     upload.c.direction == sa.bindparam("direction"),
 )
 _HELD: Final = ready(sa.select(upload.c.slot, upload.c.data).where(*_SAME))
-_OWN: Final = ready(sa.select(upload.c.direction, upload.c.data).where(upload.c.person_id == sa.bindparam("person_id")))
+_OF_THESE: Final = upload.c.person_id.in_(sa.bindparam("persons", expanding=True))
+_OWN: Final = ready(sa.select(upload.c.person_id, upload.c.direction, upload.c.data).where(_OF_THESE))
+_LENGTHS: Final = ready(
+    sa.select(upload.c.person_id, sa.func.sum(upload.c.n).label("links")).where(_OF_THESE).group_by(upload.c.person_id)
+)
+_FOLLOWED_BY: Final = ready(
+    sa.select(upload.c.slot, upload.c.n).where(_OF_THESE, upload.c.direction == Direction.FOLLOWING.value)
+)
+_IN_SLOTS: Final = ready(
+    sa.select(upload.c.person_id, upload.c.data).where(upload.c.slot.in_(sa.bindparam("slots", expanding=True)))
+)
 _NEXT_LISTS: Final = (upload.c.slot > sa.bindparam("after"), upload.c.direction == Direction.FOLLOWING.value)
 _SIZES: Final = ready(
     sa.select(upload.c.slot, upload.c.n).where(*_NEXT_LISTS).order_by(upload.c.slot).limit(sa.bindparam("most"))
@@ -199,41 +211,56 @@ async def _scan(connection: AsyncConnection, keys: Keys64, after_slot: int, limi
             break
         last = row.slot
     rows = (await connection.execute(_LISTS, {"after": after_slot, "last": last})).all()
-    found = [(rows[place].slot, rows[place].person_id) for place in _holders([row.data for row in rows], keys)]
+    blobs = [row.data for row in rows]
+    holders = _holders(blobs, keys) if links < _LONG else await asyncio.to_thread(_holders, blobs, keys)
+    found = [(rows[place].slot, rows[place].person_id) for place in holders]
     done = last == sizes[-1].slot and len(sizes) < limit
     return Found(found, None if done else last)
 
 
 async def own(connection: AsyncConnection, person_id: int) -> Own:
     """Return everything that a person's lists hold."""
-    rows = (await connection.execute(_OWN, {"person_id": person_id})).all()
-    following, followers = (
-        [row.data for row in rows if row.direction == each.value] for each in (Direction.FOLLOWING, Direction.FOLLOWERS)
-    )
-    if sum(len(row.data) for row in rows) // 8 < _LONG:
-        return Own(_union(following), _union(followers))
-    return Own(await asyncio.to_thread(_union, following), await asyncio.to_thread(_union, followers))
+    return (await own_of(connection, [person_id]))[person_id]
 
 
-async def who_follow(connection: AsyncConnection, person_ids: Sequence[int], keys: Keys64) -> set[int]:
-    """Return those of some persons in whose lists of people followed any of the keys stands."""
-    found: set[int] = set()
+async def own_of(connection: AsyncConnection, person_ids: Collection[int]) -> dict[int, Own]:
+    """Return everything that persons' lists hold, by person: of no more than can be read at once (see `lengths`)."""
+    rows = (await connection.execute(_OWN, {"persons": list(person_ids)})).all()
+    blobs: dict[tuple[int, str], list[bytes]] = {}
+    for row in rows:
+        blobs.setdefault((row.person_id, row.direction), []).append(row.data)
+
+    def together() -> dict[int, Own]:
+        return {
+            each: Own(
+                _union(blobs.get((each, Direction.FOLLOWING.value), ())),
+                _union(blobs.get((each, Direction.FOLLOWERS.value), ())),
+            )
+            for each in person_ids
+        }
+
+    return together() if sum(len(row.data) for row in rows) // 8 < _LONG else await asyncio.to_thread(together)
+
+
+async def lengths(connection: AsyncConnection, person_ids: Collection[int]) -> dict[int, int]:
+    """Return how many links persons' lists hold, by person; who has no list is left out."""
+    rows = await connection.execute(_LENGTHS, {"persons": list(person_ids)})
+    return {row.person_id: int(row.links) for row in rows}
+
+
+async def who_follow(connection: AsyncConnection, person_ids: Sequence[int], keys: Keys64) -> dict[int, set[int]]:
+    """Return those of some persons in whose lists of people followed any of the keys stands, each with these keys."""
+    found: dict[int, set[int]] = {}
     if not len(keys):
         return found
-    for start in range(0, len(person_ids), 500):
-        sizes = (
-            await connection.execute(
-                sa.select(upload.c.slot, upload.c.n).where(
-                    upload.c.person_id.in_(person_ids[start : start + 500]),
-                    upload.c.direction == Direction.FOLLOWING.value,
-                )
-            )
-        ).all()
-        for slots in _in_chunks([(row.slot, row.n) for row in sizes]):
-            rows = (
-                await connection.execute(sa.select(upload.c.person_id, upload.c.data).where(upload.c.slot.in_(slots)))
-            ).all()
-            found.update(rows[place].person_id for place in _holders([row.data for row in rows], keys))
+    for start in range(0, len(person_ids), _PERSONS_A_QUERY):
+        some = {"persons": list(person_ids[start : start + _PERSONS_A_QUERY])}
+        sizes = [(row.slot, row.n) for row in await connection.execute(_FOLLOWED_BY, some)]
+        for slots in _in_chunks(sizes):
+            rows = (await connection.execute(_IN_SLOTS, {"slots": slots})).all()
+            places, held = _hits([row.data for row in rows], keys)
+            for place, key in zip(places.tolist(), held.tolist(), strict=True):
+                found.setdefault(rows[place].person_id, set()).add(key)
     return found
 
 
@@ -280,10 +307,10 @@ def hold(within: Keys64, keys: Keys64) -> np.ndarray[tuple[int], np.dtype[np.boo
     return np.asarray(within[places] == keys)
 
 
-def _holders(blobs: Sequence[bytes], keys: Keys64) -> list[int]:
-    """Return the places of the blobs that hold any of the keys, in order."""
+def _hits(blobs: Sequence[bytes], keys: Keys64) -> tuple[NDArray[np.int64], Keys64]:
+    """Return where any of the keys stands: the places of the blobs, in order, and beside each the key."""
     if not len(keys) or not blobs:
-        return []
+        return np.empty(0, np.int64), np.empty(0, np.uint64)
     together = np.frombuffer(b"".join(blobs), "<u8")
     if len(keys) <= _FEW_KEYS:
         hits = np.zeros(len(together), np.bool_)
@@ -292,7 +319,13 @@ def _holders(blobs: Sequence[bytes], keys: Keys64) -> list[int]:
     else:
         hits = hold(np.unique(keys), together)
     ends = np.cumsum([len(blob) // 8 for blob in blobs])
-    return [int(place) for place in np.unique(np.searchsorted(ends, np.flatnonzero(hits), side="right"))]
+    at = np.flatnonzero(hits)
+    return np.searchsorted(ends, at, side="right"), together[at]
+
+
+def _holders(blobs: Sequence[bytes], keys: Keys64) -> list[int]:
+    """Return the places of the blobs that hold any of the keys, in order."""
+    return [int(place) for place in np.unique(_hits(blobs, keys)[0])]
 
 
 def _union(blobs: Sequence[bytes]) -> Keys64:

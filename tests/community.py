@@ -175,17 +175,19 @@ class Community:
 
     async def announce(self, limit: int = 500) -> int:
         """Work off all arrivals, and tell those whose turn it is; return how many persons were looked at."""
-        more = True
-        while more:
+        while True:
             async with self.database.transaction() as connection:
-                more = await notices.arrival_step(connection, self.world, self.clock(), limit)
+                waiting = await notices.who_waits(connection, limit)
+                if waiting is None:
+                    break
+                await notices.note(connection, self.world, waiting, self.clock())
         async with self.database.transaction() as connection:
             due = await notices.due_persons(connection, self.clock(), 100)
             voices = await accounts.voices_of(connection, due)
-        for actor in voices.values():
-            async with self.database.transaction() as connection:
-                ctx = await self._context(connection, f"n{next(self._numbers)}", actor)
-                await notices.newcomers(ctx)
+        async with self.database.transaction() as connection:
+            contexts = [await self._context(connection, f"n{next(self._numbers)}", actor) for actor in voices.values()]
+            await notices.newcomers(contexts)
+            for ctx in contexts:
                 await self._promise_notices(ctx)
         return len(voices)
 

@@ -1,12 +1,14 @@
 """One notice for each newcomer and reader, ever: at the reader's hours, by name, in bounded steps that can be resumed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import sqlalchemy as sa
 
 from bot.sandbox.faults import Fault
-from storage import accounts
+from handlers.context import Context
+from handlers.notices import newcomers
+from storage import accounts, arrivals, merging, privacy
 from storage.tables import decision
 from tests.conftest import OwnClock
 from tests.flock import Flock, open_flock
@@ -190,3 +192,57 @@ async def test_who_cannot_be_told_keeps_nobody_from_being_told_and_is_told_when_
         await connection.execute(sa.delete(decision))
     await flock.pass_seconds(HOUR + 60)
     assert [len(notices(flock, reader)) for reader in readers] == [1, 1, 1, 1]
+
+
+async def due(flock: Flock) -> dict[str, str]:
+    """Return whose turn it is to be told, by the accounts to which it is said."""
+    database, now = flock.app.events.database, flock.clock()
+    async with database.reading() as connection:
+        voices = await accounts.voices_of(connection, await arrivals.due_persons(connection, now, 100))
+    return {account_id: f"newcomers:{person_id}:{now}" for person_id, account_id in voices.items()}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_of_many_who_are_told_together_some_stop_leave_or_become_one_person(flock: Flock, network: str) -> None:
+    bob = traveller(flock, network, "bob")
+    names = ["stopping", "leaving", "young", "old", "staying"]
+    stopping, leaving, young, old, staying = [await waiting_for(flock, network, bob, name=each) for each in names]
+    await bob.prove()
+    flock.clock.pass_seconds(61)
+    together, events = await due(flock), flock.app.events
+    assert len(together) == 5
+    async with events.database.transaction() as connection:
+        known = await accounts.with_persons(connection, together)
+        people = {each: known[each.person.actor][1] for each in (stopping, leaving, young, old)}
+        await accounts.change(connection, people[stopping].id, stopped=True)
+        await privacy.forget(connection, events.world.keys, people[leaving].id, flock.clock())
+        await merging.merge(connection, people[young], people[old], flock.clock())
+    await events.decide_together(together, newcomers)
+    await flock.settle()
+    told = {each: len(notices(flock, each)) for each in (stopping, leaving, staying)}
+    assert told == {stopping: 0, leaving: 0, staying: 1}
+    assert len(notices(flock, young)) + len(notices(flock, old)) == 1
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_what_was_not_committed_was_said_to_nobody_and_what_was_is_not_said_again(
+    flock: Flock, network: str
+) -> None:
+    bob = traveller(flock, network, "bob")
+    readers = [await waiting_for(flock, network, bob, name=f"reader{number}") for number in range(3)]
+    await bob.prove()
+    flock.clock.pass_seconds(61)
+    together, events = await due(flock), flock.app.events
+
+    async def dies(contexts: Sequence[Context]) -> None:
+        await newcomers(contexts)
+        assert sum(len(each.speeches) for each in contexts) == 3
+        raise RuntimeError("the process ends here")
+
+    with pytest.raises(RuntimeError):
+        await events.decide_together(together, dies)
+    assert [len(notices(flock, reader)) for reader in readers] == [0, 0, 0]
+    await events.decide_together(together, newcomers)
+    await events.decide_together(together, newcomers)  # by another process, which had seen the same persons due
+    await flock.settle()
+    assert [len(notices(flock, reader)) for reader in readers] == [1, 1, 1]

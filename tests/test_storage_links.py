@@ -101,9 +101,13 @@ async def test_lists_behave_as_a_dictionary_of_sets(
             assert len(chunk.rows) <= limit
             found |= {person_id for _, person_id in chunk.rows}
             slot = chunk.next_slot
-        expected_people = {ids[name] for name in PEOPLE if model.all_of(name, FOLLOWING) & set(wanted)}
-        assert found == expected_people
-        assert await links.who_follow(connection, list(ids.values()), packed(wanted)) == expected_people
+        following = {
+            ids[name]: set(packed(list(both)).tolist())
+            for name in PEOPLE
+            if (both := model.all_of(name, FOLLOWING) & set(wanted))
+        }
+        assert found == set(following)
+        assert await links.who_follow(connection, list(ids.values()), packed(wanted)) == following
         assert (await links.counts(connection)).links == sum(map(len, model.lists.values()))
 
 
