@@ -12,8 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.launchday_crowd import Crowd, Day
 from storage.arrivals import NOTICE, named_in, part_of
-from storage.deliveries import UNDONE
-from storage.records import Choice, DeliveryKind, DeliveryState
+from storage.records import UNDONE, Choice, DeliveryKind, DeliveryState
 from storage.tables import account, arrival, decision, delivery, person, told, upload
 
 # A notice names so many; of more it says how many.

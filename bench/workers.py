@@ -23,7 +23,7 @@ import click
 from bench.pipeline import Bench, InstantNetwork
 from bot.app import epoch_ms
 from bot.networks import Say
-from storage import deliveries
+from storage import deliveries, lanes
 from storage.database import Database
 from storage.deliveries import Promise
 from storage.records import DeliveryKind, NetworkName
@@ -60,7 +60,7 @@ async def promise(database: Database, round_: str, people: int) -> list[str]:
         Promise(
             kind=DeliveryKind.REPLY,
             key=f"{round_}:{person}:{number}",
-            lane=deliveries.say_lane(NetworkName.BLUESKY, f"{round_}:{person}"),
+            lane=lanes.say_lane(NetworkName.BLUESKY, f"{round_}:{person}"),
             payload={
                 "actor": f"did:plc:person{person}",
                 "handle": f"person{person}.example",
@@ -127,7 +127,7 @@ async def perform(database: Database, url: str, name: str, people: int, workers:
 
 async def _unsaid(database: Database) -> bool:
     async with database.reading() as connection:
-        return await deliveries.next_due(connection) != [None]
+        return await lanes.next_due(connection) != [None]
 
 
 def _figures(said: list[tuple[float, str]], keys: list[str], told: list[dict[str, Any]]) -> Figures:

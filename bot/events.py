@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from bot.networks.text import split
 from handlers.context import Context, Heard, Speech, World
 from handlers.texts import Catalogue
-from storage import accounts, deliveries
+from storage import accounts, deliveries, lanes
 from storage.database import Database, patiently
 from storage.deliveries import Promise
 from storage.records import Account, DeliveryKind, NetworkName, Person
@@ -137,7 +137,7 @@ def _promise(speech: Speech, part: int, text: str, *, prompt: bool) -> Promise:
     return Promise(
         kind=kind,
         key=f"{speech.key}:{part}",
-        lane=deliveries.say_lane(speech.account.network, speech.account.id),
+        lane=lanes.say_lane(speech.account.network, speech.account.id),
         payload={
             "actor": speech.account.id,
             "handle": speech.account.handle,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from bot.networks.errors import Unavailable
 from storage import budgets
 from storage.budgets import Allowance
-from storage.deliveries import Among
+from storage.lanes import Among
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -44,15 +44,16 @@ class WorkedLine:
 
     def __init__(self, line: Line, places: int) -> None:
         self.line: Final = line
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[bool]] = set()
         self._places: Final = places
-        # Leased, and not yet drawn on the budget.
+        # Leased, and not yet drawn on the budget; and whether something else waits until they have.
         self._undrawn = 0
+        self._held_up = False
         self._failures = 0
         # When the server may be asked again: as it said, or as we find sensible.
         self._named_at = 0
         self._probe_at = 0
-        self._probe: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[bool] | None = None
 
     @property
     def places(self) -> int:
@@ -74,26 +75,36 @@ class WorkedLine:
         free, again_at = await budgets.room(connection, self.line.budget, allowances, now)
         return min(self.places, free - self._undrawn), again_at
 
-    def begin(self, task: asyncio.Task[None]) -> None:
+    def begin(self, task: asyncio.Task[bool]) -> None:
         """Note that a lane is being worked off."""
         self.tasks.add(task)
         self._undrawn += 1
         if self._failures:
             self._probe = task
 
-    def drawn(self) -> None:
-        """Note that a lane has drawn on the budget, or does not want to."""
+    def drawn(self) -> bool:
+        """Note that a lane has drawn on the budget, or does not want to; tell whether something waited for that."""
         self._undrawn -= 1
+        held_up, self._held_up = self._held_up, False
+        return held_up
 
-    def end(self, task: asyncio.Task[None]) -> None:
+    def hold_up(self) -> None:
+        """Note that something is due that waits until it is known what of the budget is left."""
+        self._held_up = True
+
+    def end(self, task: asyncio.Task[bool]) -> None:
         """Note that a lane is worked off."""
         self.tasks.discard(task)
         if self._probe is task:
             self._probe = None
 
-    def answered(self) -> None:
-        """Note that the server answers: everything that waits goes on, though not before a time that it has named."""
-        self._failures = self._probe_at = 0
+    def answered(self) -> bool:
+        """Note that the server answers: everything that waits goes on, though not before a time that it has named.
+
+        Tell whether it did not before.
+        """
+        failures, self._failures, self._probe_at = self._failures, 0, 0
+        return failures > 0
 
     def failed(self, now: int, problem: Unavailable) -> bool:
         """Note that the server did not; tell whether that is likely to be about all lanes, and not about one alone.

@@ -56,11 +56,9 @@ async def perform(outbox: Outbox, wake: Wake, clock: Callable[[], int]) -> None:
     """Keep promises for as long as the process lives."""
 
     async def turn() -> None:
-        due_at = await outbox.next_due()
+        _, due_at = await outbox.begin()
         idle = _IDLE_SECONDS if due_at is None else (due_at - clock()) / 1000
-        # Nothing is leased, which would be written down, unless something is due.
-        if idle > 0 or not await outbox.turn():
-            await wake.wait(min(_IDLE_SECONDS, max(0.01, idle)))
+        await wake.wait(min(_IDLE_SECONDS, max(0.01, idle)))
 
     await _forever("keeping promises", turn)
 

@@ -12,10 +12,10 @@ import structlog
 from bot.events import Events
 from bot.lines import AFTER_OTHERS, Line, WorkedLine
 from bot.networks.errors import Refused, Unavailable
-from storage import accounts, budgets, deliveries
+from storage import accounts, budgets, deliveries, lanes
 from storage.budgets import Allowance
 from storage.database import patiently
-from storage.deliveries import Among, Lease
+from storage.lanes import ASKING, SPEAKING, Among, Lease
 from storage.records import Delivery, DeliveryKind, DeliveryState
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class Performed:
     """What came of some deliveries: how to write it down, and whether the lane has to wait.
 
     With `unavailable` the `undone` ones come again later; `settle` is about the others. So many as `untried` says were
-    certainly not begun, and draw on no budget. `about_all` says that no lane would have fared better.
+    certainly not begun, and draw on no budget. `about_all` says that no lane would have fared better. With `final`
+    nothing is promised by `settle`.
     """
 
     settle: Settle
@@ -43,6 +44,7 @@ class Performed:
     undone: Sequence[Delivery] = ()
     untried: int = 0
     about_all: bool = False
+    final: bool = False
 
 
 class _OurMistake(Unavailable):
@@ -62,9 +64,9 @@ class Performer:
         """Name the budget that these deliveries draw on, if any."""
         return None
 
-    async def may_still(self, _connection: "AsyncConnection", _delivery: Delivery, /) -> str | None:
-        """Check consent again, at the moment of performing; return why not, or None."""
-        return None
+    async def may_not(self, _connection: "AsyncConnection", _due: Sequence[Delivery], /) -> Mapping[int, str]:
+        """Check consent again, at the moment of performing; return why not, by id."""
+        return {}
 
     async def perform(self, due: list[Delivery]) -> Performed:
         """Do it, outside of any transaction. Unavailable and Refused may be raised for all of them."""
@@ -74,7 +76,7 @@ class Performer:
         """Do what follows from a refusal, in the transaction that settles it."""
 
     async def cancelled(self, connection: "AsyncConnection", delivery: Delivery) -> None:
-        """Do what follows when `may_still` said no, in the transaction that settles it."""
+        """Do what follows when `may_not` named it, in the transaction that settles it."""
 
 
 class Outbox:
@@ -98,22 +100,22 @@ class Outbox:
         self._worker: Final = worker
         self._lease_ms: Final = lease_ms
         shared = {line.lanes: line for performer in performers.values() for line in performer.lines}
-        alone = [Line(deliveries.ASKING)] if shared else [Line(deliveries.SPEAKING), Line(deliveries.ASKING)]
+        alone = [Line(ASKING)] if shared else [Line(SPEAKING), Line(ASKING)]
         self._lines: Final = [WorkedLine(line, lanes) for line in (*shared.values(), *alone)]
         self._stopping = False
 
     async def recover(self) -> int:
         """Give back what this worker held when it last ended; return how many lanes that were."""
         async with self._events.database.transaction() as connection:
-            return await deliveries.release_worker(connection, self._worker)
+            return await lanes.release_worker(connection, self._worker)
 
     async def recover_from_others(self) -> int:
         """Give back what workers held that are no longer alive; return how many lanes that were."""
         database, recovered = self._events.database, 0
         async with database.transaction() as connection:
-            for worker in await deliveries.holders(connection):
+            for worker in await lanes.holders(connection):
                 if worker != self._worker and await database.has_died(connection, worker):
-                    recovered += await deliveries.release_worker(connection, worker)
+                    recovered += await lanes.release_worker(connection, worker)
         return recovered
 
     async def turn(self) -> int:
@@ -123,38 +125,65 @@ class Outbox:
         """
         if all(line.places <= 0 for line in self._lines) and (tasks := self._tasks()):
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        async with self._events.database.transaction() as connection:
-            leased = await self._lease(connection, self._events.clock())
-        for line, lease in leased:
-            task = asyncio.create_task(self._work_off(line, lease), name=f"lane {lease.lane}")
-            line.begin(task)
-            task.add_done_callback(partial(self._ended, line))
-        return len(leased)
+        leased, _ = await self.begin()
+        return leased
 
-    async def _lease(self, connection: "AsyncConnection", now: int) -> list[tuple[WorkedLine, Lease]]:
-        """Lease of each line what is most urgent, and no more than there is room for: nothing is begun in vain."""
+    async def begin(self) -> tuple[int, int | None]:
+        """Begin with as many lanes as can be worked on; return how many those are, and when to look again.
+
+        Whatever else lets something be begun rings the bell: a promise, or a lane that is through.
+        """
         leased: dict[WorkedLine, list[Lease]] = {line: [] for line in self._lines}
+        async with self._events.database.transaction() as connection:
+            due_at = await self._lease(connection, self._events.clock(), leased)
+        for line, leases in leased.items():
+            for lease in leases:
+                task = asyncio.create_task(self._work_off(line, lease), name=f"lane {lease.lane}")
+                line.begin(task)
+                task.add_done_callback(partial(self._ended, line))
+        return sum(map(len, leased.values())), due_at
+
+    async def _lease(
+        self, connection: "AsyncConnection", now: int, leased: Mapping[WorkedLine, list[Lease]]
+    ) -> int | None:
+        """Lease of each line what is most urgent, and no more than there is room for: nothing is begun in vain."""
+        times: list[int] = []
+        emptied: list[Among] = []
         for line, among, due_at in await self._waiting(connection):
-            if due_at <= now:
-                room, _ = await line.room(connection, among, now)
-                if (limit := room - len(leased[line])) > 0:
-                    leased[line] += await deliveries.lease(connection, self._worker, now, self._lease_ms, limit, among)
-        return [(line, each) for line, leases in leased.items() for each in leases]
+            if due_at > now:
+                times.append(due_at)
+                continue
+            room, again_at = await line.room(connection, among, now)
+            got: list[Lease] = []
+            if (limit := room - len(leased[line])) > 0:
+                got = await lanes.lease(connection, self._worker, now, self._lease_ms, limit, among)
+                leased[line].extend(got)
+            if len(got) < limit:
+                emptied.append(among)
+            elif again_at > now:
+                times.append(again_at)
+            else:
+                line.hold_up()
+        times += [at for at in await lanes.next_due(connection, emptied) if at is not None]
+        return min(times, default=None)
 
     async def _waiting(self, connection: "AsyncConnection") -> list[tuple[WorkedLine, Among, int]]:
         """Return when something is next due of each urgency in the lines in which there is a place."""
         groups = [(line, among) for line in self._lines for among in line.waiting()]
-        due = await deliveries.next_due(connection, [among for _, among in groups])
+        due = await lanes.next_due(connection, [among for _, among in groups])
         return [(*group, due_at) for group, due_at in zip(groups, due, strict=True) if due_at is not None]
 
-    def _ended(self, line: WorkedLine, task: asyncio.Task[None]) -> None:
+    def _ended(self, line: WorkedLine, task: asyncio.Task[bool]) -> None:
         """Let go of a lane; one that stumbled costs the others nothing, and its lease ends by itself."""
+        waited_for = line.places <= 0
         line.end(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("lane crashed", error=type(error).__name__, exc_info=error)
+        elif not waited_for and not task.cancelled() and not task.result():
+            return
         self._events.on_promise()
 
-    def _tasks(self) -> set[asyncio.Task[None]]:
+    def _tasks(self) -> set[asyncio.Task[bool]]:
         return set().union(*(line.tasks for line in self._lines))
 
     async def drain(self) -> None:
@@ -177,49 +206,60 @@ class Outbox:
             ]
         return min(times, default=None)
 
-    async def _work_off(self, line: WorkedLine, lease: Lease) -> None:
-        """Perform what is due in a leased lane, one act after the other, until nothing is, or the lease is lost."""
+    async def _work_off(self, line: WorkedLine, lease: Lease) -> bool:
+        """Perform what is due in a leased lane, one act after the other, until nothing is, or the lease is lost.
+
+        Tell whether something may be to be done because of it: in this lane, or what was promised with the acts.
+        """
+        final = True
         try:
             due = await self._step(lease)
         finally:
-            line.drawn()
+            if line.drawn():
+                self._events.on_promise()
         while due:
-            performed = self._seen_by(line, await self._while_leased(lease, due))
+            act = due
+            performed = self._seen_by(line, await self._while_leased(lease, act))
+            final = final and performed.final
             try:
-                due = await self._step(lease, due[0].kind, performed)
+                due = await self._step(lease, act[0].kind, performed)
             except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
-                _log.exception("not settled", delivery=due[0].id, kind=due[0].kind, error=type(error).__name__)
-                due = await self._step(lease, due[0].kind, _failed(due))
+                _log.exception("not settled", delivery=act[0].id, kind=act[0].kind, error=type(error).__name__)
+                due = await self._step(lease, act[0].kind, _failed(act))
+        return due is None or not final
 
     def _seen_by(self, line: WorkedLine, performed: Performed) -> Performed:
         """Let a line know whether its server answers, and what could not be done know whether that is about all."""
         problem = performed.unavailable
         if problem is None:
-            line.answered()
+            if line.answered():
+                self._events.on_promise()
         elif not isinstance(problem, _OurMistake) and line.failed(self._events.clock(), problem):
             return replace(performed, about_all=True)
         return performed
 
     async def _step(
         self, lease: Lease, kind: DeliveryKind | None = None, performed: Performed | None = None
-    ) -> list[Delivery]:
+    ) -> list[Delivery] | None:
         """Write down what came of the last act, and take the next; a deadlock must not make us act again."""
         due = await patiently(lambda: self._step_once(lease, kind, performed))
-        if performed is not None:
+        if performed is not None and due and not performed.final:
             self._events.on_promise()
         return due
 
-    async def _step_once(self, lease: Lease, kind: DeliveryKind | None, performed: Performed | None) -> list[Delivery]:
+    async def _step_once(
+        self, lease: Lease, kind: DeliveryKind | None, performed: Performed | None
+    ) -> list[Delivery] | None:
         """Do so in one transaction, and only while we hold the lane.
 
         Whoever holds it after us performs the act again, and looks first: what we know of it by then is out of date.
         """
         async with self._events.database.transaction() as connection:
             # The person before the lane, as whoever promises something to them does.
-            await accounts.hold(connection, deliveries.account_of(lease.lane))
-            if not await deliveries.renew(connection, lease, self._events.clock() + self._lease_ms):
-                return []
-            due: list[Delivery] = []
+            await accounts.hold(connection, lanes.account_of(lease.lane))
+            if not await lanes.renew(connection, lease, self._events.clock() + self._lease_ms):
+                return None
+            due: list[Delivery] | None = None
             if kind is not None and performed is not None:
                 await performed.settle(connection)
             if kind is not None and performed is not None and performed.unavailable is not None:
@@ -237,20 +277,19 @@ class Outbox:
         try:
             while not (await asyncio.wait({act}, timeout=self._lease_ms / 3000))[0]:
                 async with self._events.database.transaction() as connection:
-                    await deliveries.renew(connection, lease, self._events.clock() + self._lease_ms)
+                    await lanes.renew(connection, lease, self._events.clock() + self._lease_ms)
             return act.result()
         finally:
             act.cancel()
 
-    async def _take(self, connection: "AsyncConnection", lease: Lease) -> list[Delivery]:
-        """Take what may be performed now, or give the lane back and return nothing."""
+    async def _take(self, connection: "AsyncConnection", lease: Lease) -> list[Delivery] | None:
+        """Take what may be performed now, or give the lane back: None when there will be something to do in it."""
         now = self._events.clock()
         while not self._stopping and (due := await deliveries.take(connection, lease.lane, now, 1)):
             performer = self._performers[due[0].kind]
             if not await self._still_allowed(connection, performer, due, now):
                 continue
-            granted, again_at = await self._within_budget(connection, performer, due[0], now)
-            if granted:
+            if granted := await self._within_budget(connection, performer, due[0], now):
                 # Only as many as there is room for are looked at: a batch for each of thousands would be too much.
                 more = await deliveries.take_more(connection, due[0], now, granted - 1) if granted > 1 else []
                 due += await self._still_allowed(connection, performer, more, now)
@@ -259,32 +298,42 @@ class Outbox:
                 return due
             await deliveries.postpone(connection, due, due[0].due_at, performed=False)
             # In a line it keeps its place: nobody in it is begun before there is room.
-            await deliveries.release(connection, lease, not_before=None if performer.lines else again_at)
-            return []
-        await deliveries.release(connection, lease)
-        return []
+            again_at = None if performer.lines else await self._room_at(connection, performer, due[0], now)
+            await lanes.release(connection, lease, not_before=again_at)
+            return None
+        return [] if await lanes.release(connection, lease) is None else None
 
     async def _still_allowed(
         self, connection: "AsyncConnection", performer: Performer, due: list[Delivery], now: int
     ) -> list[Delivery]:
-        allowed = []
+        reasons = await performer.may_not(connection, due) if due else {}
         for each in due:
-            reason = await performer.may_still(connection, each)
-            if reason is None:
-                allowed.append(each)
-            else:
+            if (reason := reasons.get(each.id)) is not None:
                 await deliveries.settle(connection, each, DeliveryState.CANCELLED, now, reason=reason)
                 await performer.cancelled(connection, each)
-        return allowed
+        return [each for each in due if each.id not in reasons]
 
     async def _within_budget(
         self, connection: "AsyncConnection", performer: Performer, first: Delivery, now: int
-    ) -> tuple[int, int]:
-        """Draw a batch on the budget; return how many may be done and, if none, when to come again."""
+    ) -> int:
+        """Draw a batch on the budget; return how many may be done."""
         drawn = performer.budget(first)
         if drawn is None:
-            return performer.batch, now
-        return await budgets.take(connection, *drawn, performer.batch, now)
+            return performer.batch
+        return (await budgets.take(connection, *drawn, performer.batch, now))[0]
+
+    async def _room_at(
+        self, connection: "AsyncConnection", performer: Performer, first: Delivery, now: int
+    ) -> int | None:
+        """Return when the budget has room for all that wait in the lane, or for as many as may be done at once.
+
+        At the even pace that ends as early as if each were done as soon as there is room for it alone.
+        """
+        drawn = performer.budget(first)
+        if drawn is None:
+            return None
+        waiting = await deliveries.count_due(connection, first, now, performer.batch)
+        return await budgets.room_at(connection, *drawn, waiting, now)
 
     async def _give_back(
         self, connection: "AsyncConnection", performer: Performer, first: Delivery, unused: int
@@ -329,7 +378,7 @@ class Outbox:
             # It is waited for by the line: this lane only lets others try first.
             pause = AFTER_OTHERS + random.randrange(AFTER_OTHERS)  # noqa: S311  # spreads load, guards nothing
         else:
-            pause = self._pause(await deliveries.failures(connection, lease.lane), unavailable.retry_in)
+            pause = self._pause(await lanes.failures(connection, lease.lane), unavailable.retry_in)
         given_up = [each for each in undone if each.first_at is not None and now - each.first_at > _GIVE_UP_AFTER]
         await self._settle_refused(performer, given_up, "unreachable")(connection)
         waiting = [each for each in undone if each not in given_up]
@@ -342,7 +391,7 @@ class Outbox:
         for each in waiting:
             await deliveries.postpone(connection, [each], each.due_at, performed=each in tried, asked=each is undone[0])
         _log.warning("unavailable", lane=lease.lane.partition(":")[0], pause_ms=pause, why=str(unavailable))
-        await deliveries.release(connection, lease, not_before=now + pause, failed=not performed.about_all)
+        await lanes.release(connection, lease, not_before=now + pause, failed=not performed.about_all)
 
     @staticmethod
     def _pause(failures: int, retry_in: float | None) -> int:

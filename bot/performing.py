@@ -10,7 +10,7 @@ from bot.networks import FollowOrder, FollowOutcome, GrantInUse, Network, Say
 from bot.networks.errors import EXPOSED, GRANT_LOST, NetworkError, PartlyDone, Refused, Unavailable
 from bot.outbox import Performed, Performer
 from handlers import batches, consents, delivering
-from storage import accounts, codes, deliveries, grants
+from storage import accounts, codes, deliveries, grants, lanes
 from storage.budgets import Allowance
 from storage.deliveries import Promise
 from storage.keys import LostSecretError
@@ -36,14 +36,15 @@ class Speaking(Performer):
         line = self._line_on[_network_of(first)]
         return line.budget, line.allowances[deliveries.is_urgent(first)]
 
-    async def may_still(self, connection: "AsyncConnection", delivery: Delivery) -> str | None:
+    async def may_not(self, connection: "AsyncConnection", due: Sequence[Delivery]) -> Mapping[int, str]:
         """Keep silent to those who said stop meanwhile; the answer to a message itself is always allowed."""
+        (delivery,) = due
         if delivery.kind is DeliveryKind.NOTICE:
-            return await batches.may_still(connection, self._events.world, delivery, self._events.clock())
+            return await batches.may_not(connection, self._events.world, due, self._events.clock())
         if delivery.person_id is None or json.loads(delivery.payload).get("prompt", True):
-            return None
+            return {}
         person = (await accounts.persons(connection, [delivery.person_id])).get(delivery.person_id)
-        return "stopped" if person is not None and person.stopped else None
+        return {delivery.id: "stopped"} if person is not None and person.stopped else {}
 
     async def perform(self, due: list[Delivery]) -> Performed:
         """Say it, looking first where an earlier attempt may have said it."""
@@ -74,7 +75,7 @@ class Speaking(Performer):
                 text = delivering.sent(self._events.catalogue.texts(payload["language"]))
                 await self._acknowledge(connection, delivery, payload, text)
 
-        return Performed(settle)
+        return Performed(settle, final=not payload["ack"])
 
     async def refused(self, connection: "AsyncConnection", delivery: Delivery, reason: str) -> None:
         """Say publicly what to do when the answer to a public message could not be brought by DM.
@@ -123,9 +124,9 @@ class Acting(Performer):
         """Draw on what may be done on behalf of this account."""
         return f"follow:{first.account_id}", self._allowances[_network_of(first)]
 
-    async def may_still(self, connection: "AsyncConnection", delivery: Delivery) -> str | None:
+    async def may_not(self, connection: "AsyncConnection", due: Sequence[Delivery]) -> Mapping[int, str]:
         """Check that both sides still want it."""
-        return await batches.may_still(connection, self._events.world, delivery, self._events.clock())
+        return await batches.may_not(connection, self._events.world, due, self._events.clock())
 
     async def perform(self, due: list[Delivery]) -> Performed:
         """Ask the network with the grant's tokens; what was done counts, even when the rest could not be."""
@@ -243,7 +244,7 @@ class Revoking(Performer):
 def _line(network: NetworkName, allowances: tuple[Allowance, ...]) -> Line:
     """Return the line of what is said on a network: what nobody waits for leaves half of a burst to answers."""
     left = tuple(each.leaving(each.burst // 2) for each in allowances)
-    return Line(deliveries.speaking_on(network), f"say:{network}", {True: allowances, False: left})
+    return Line(lanes.speaking_on(network), f"say:{network}", {True: allowances, False: left})
 
 
 def _network_of(delivery: Delivery) -> NetworkName:

@@ -11,10 +11,10 @@ from handlers.matching import is_sure, surest_of
 from handlers.names import NETWORKS, name_of
 from handlers.refusals import explain
 from handlers.texts import N_
-from storage import accounts, arrivals, decisions, deliveries, follows
+from storage import accounts, arrivals, decisions, deliveries, follows, lanes
 from storage.deliveries import Promise
 from storage.follows import Batch, Followed
-from storage.records import Choice, Delivery, DeliveryKind, DeliveryState, Evidence, Person
+from storage.records import UNDONE, Choice, Delivery, DeliveryKind, DeliveryState, Evidence, Person
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,47 +27,75 @@ _BATCHES_NAMED: Final = 5
 _MILESTONES: Final = (75, 50, 25)
 
 
-async def may_still(connection: "AsyncConnection", world: World, delivery: Delivery, now: int) -> str | None:
-    """Check consent again, right before a delivery is performed; return why it may not be any more, or None."""
-    if delivery.kind not in (DeliveryKind.NOTICE, DeliveryKind.FOLLOW) or delivery.person_id is None:
-        return None
-    person = (await accounts.persons(connection, [delivery.person_id])).get(delivery.person_id)
-    if person is None:
-        return "gone"
-    if delivery.kind is DeliveryKind.FOLLOW:
-        return await _follow_still(connection, world, person, delivery)
+async def may_not(connection: "AsyncConnection", world: World, due: Sequence[Delivery], now: int) -> dict[int, str]:
+    """Check consent again, right before deliveries are performed; return why not, by id."""
+    checked = [each for each in due if each.kind in (DeliveryKind.NOTICE, DeliveryKind.FOLLOW)]
+    of_person: dict[int, list[Delivery]] = {}
+    for each in checked:
+        if each.person_id is not None:
+            of_person.setdefault(each.person_id, []).append(each)
+    if not of_person:
+        return {}
+    persons = await accounts.persons(connection, of_person)
+    reasons: dict[int, str] = {}
+    for person_id, theirs in of_person.items():
+        person = persons.get(person_id)
+        if person is None:
+            reasons.update({each.id: "gone" for each in theirs})
+            continue
+        if follows_due := [each for each in theirs if each.kind is DeliveryKind.FOLLOW]:
+            reasons.update(await _follows_not(connection, world, person, follows_due))
+        for each in theirs:
+            if each.kind is DeliveryKind.NOTICE:
+                reason = await _notice_not(connection, world, person, each, now)
+                if reason is not None:
+                    reasons[each.id] = reason
+    return reasons
+
+
+async def _notice_not(
+    connection: "AsyncConnection", world: World, person: Person, delivery: Delivery, now: int
+) -> str | None:
     if delivery.key.startswith(arrivals.NOTICE):
         return await _newcomers_still(connection, world, person, delivery, now)
     return "stopped" if person.stopped else None
 
 
-async def _follow_still(connection: "AsyncConnection", world: World, person: Person, delivery: Delivery) -> str | None:
-    contact_id = await follows.contact_of(connection, delivery.id)
-    if contact_id is None:
-        return "contact_gone"
-    unwanted = await _unwanted(connection, person, delivery.batch_id, contact_id)
-    if unwanted is not None:
-        # One that was begun may have come through: it is made sure of, and taken back when it is settled.
-        return unwanted if delivery.attempts == 1 else None
-    automatic = follows.is_automatic(delivery.key)
-    if automatic and not person.auto and delivery.attempts == 1:
-        return "auto_off"
-    surest = (await surest_of(connection, world.keys, person, [contact_id])).get(contact_id)
-    if surest is None or (automatic and not is_sure(surest[0].by_id, surest[1].evidence)):
-        return "contact_gone"
-    return None
+async def _follows_not(
+    connection: "AsyncConnection", world: World, person: Person, due: Sequence[Delivery]
+) -> dict[int, str]:
+    """Tell which follows on one person's behalf are no longer to be made, and why: a few queries for however many."""
+    # Not locked: an undo that comes now waits for these deliveries, and takes them back once they are done.
+    batches = await follows.batches(connection, {each.batch_id for each in due if each.batch_id is not None})
+    undone = {batch.id for batch in batches.values() if batch.undone_at is not None}
+    contact_ids = list(dict.fromkeys(each.contact_id for each in due if each.contact_id is not None))
+    unwanted = await _unwanted(connection, person, contact_ids)
+    surest = await surest_of(connection, world.keys, person, contact_ids)
+    reasons: dict[int, str] = {}
+    for each in due:
+        if each.contact_id is None:
+            reasons[each.id] = "contact_gone"
+            continue
+        automatic = follows.is_automatic(each.key)
+        reason = "undone" if each.batch_id in undone else unwanted.get(each.contact_id)
+        pair = surest.get(each.contact_id)
+        if reason is not None:
+            # One that was begun may have come through: it is made sure of, and taken back when it is settled.
+            if each.attempts == 1:
+                reasons[each.id] = reason
+        elif automatic and not person.auto and each.attempts == 1:
+            reasons[each.id] = "auto_off"
+        elif pair is None or (automatic and not is_sure(pair[0].by_id, pair[1].evidence)):
+            reasons[each.id] = "contact_gone"
+    return reasons
 
 
-async def _unwanted(connection: "AsyncConnection", person: Person, batch_id: int | None, contact_id: int) -> str | None:
-    """Tell why a person no longer wants a follow, if so."""
-    # Not locked: an undo that comes now waits for this delivery, and takes it back once it is done.
-    batch = await follows.get_batch(connection, batch_id) if batch_id is not None else None
-    if batch is not None and batch.undone_at is not None:
-        return "undone"
+async def _unwanted(connection: "AsyncConnection", person: Person, contact_ids: Collection[int]) -> dict[int, str]:
+    """Tell which contacts a person no longer wants to follow, and why."""
     if person.stopped:
-        return "stopped"
-    choice = await decisions.about(connection, person.id, contact_id)
-    return "skipped" if choice is Choice.SKIP else None
+        return dict.fromkeys(contact_ids, "stopped")
+    choices = await decisions.about(connection, person.id, contact_ids)
+    return {contact_id: "skipped" for contact_id, choice in choices.items() if choice is Choice.SKIP}
 
 
 async def _newcomers_still(
@@ -97,8 +125,10 @@ async def _newcomers_still(
 
 async def _take_back_unwanted(ctx: Context, batch: Batch, settled: Collection[int]) -> None:
     """Promise to take back what came through although the person has skipped it, or said stop, meanwhile."""
-    for each in await follows.of_ids(ctx.connection, settled):
-        if each.to_undo and await _unwanted(ctx.connection, ctx.person, None, each.contact_id) is not None:
+    done = [each for each in await follows.of_ids(ctx.connection, settled) if each.to_undo]
+    unwanted = await _unwanted(ctx.connection, ctx.person, {each.contact_id for each in done}) if done else {}
+    for each in done:
+        if each.contact_id in unwanted:
             await _promise_unfollows(ctx, batch.id, [each])
             await follows.mark_taken_back(ctx.connection, each)
 
@@ -116,7 +146,7 @@ async def _promise_unfollows(ctx: Context, batch_id: int, ours: Sequence[Followe
         Promise(
             kind=DeliveryKind.UNFOLLOW,
             key=f"unfollow:{each.id}",
-            lane=deliveries.act_lane(each.account_id),
+            lane=lanes.act_lane(each.account_id),
             payload={"actor": each.target, "handle": handles.get(each.target, ""), "uri": each.uri},
             network=each.network,
             person_id=ctx.person.id,
@@ -211,7 +241,7 @@ async def _progress_back(ctx: Context, batch: Batch, under_way: int) -> Progress
 
 
 def _waiting(counts: Mapping[str, int]) -> int:
-    return sum(counts.get(state.value, 0) for state in deliveries.UNDONE)
+    return sum(counts.get(state.value, 0) for state in UNDONE)
 
 
 async def _undo_progress(ctx: Context, batch: Batch, waiting: int) -> None:

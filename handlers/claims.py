@@ -14,7 +14,7 @@ from handlers.progress import steps_with_links
 from handlers.routing import Answer, Pattern, command
 from handlers.texts import N_
 from handlers.words import Rest, XHandle, agreed
-from storage import accounts, claims, codes, deliveries, questions, reports
+from storage import accounts, claims, codes, deliveries, lanes, questions, reports
 from storage.codes import Purpose
 from storage.deliveries import Promise
 from storage.keys import new_code
@@ -210,7 +210,7 @@ async def post_sent(ctx: Context, matched: str) -> str | None:
             Promise(
                 kind=DeliveryKind.LOOKUP,
                 key=f"{ctx.about}:lookup",
-                lane=deliveries.ask_lane(ctx.account.id),
+                lane=lanes.ask_lane(ctx.account.id),
                 payload={"url": f"https://x.com/{match[1]}/status/{match[2]}"},
                 network=ctx.account.network,
                 person_id=ctx.person.id,

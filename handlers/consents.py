@@ -13,7 +13,7 @@ from handlers.names import NETWORKS, plain_name
 from handlers.routing import Answer, command
 from handlers.texts import N_, Texts
 from handlers.words import Rest
-from storage import accounts, deliveries, grants, questions
+from storage import accounts, deliveries, grants, lanes, questions
 from storage.codes import Purpose
 from storage.deliveries import Promise
 from storage.keys import LostSecretError, new_token
@@ -167,7 +167,7 @@ async def _promise(ctx: Context, payload: Mapping[str, str]) -> None:
     promise = Promise(
         kind=DeliveryKind.CONSENT,
         key=f"{ctx.about}:consent",
-        lane=deliveries.ask_lane(ctx.account.id),
+        lane=lanes.ask_lane(ctx.account.id),
         payload=payload,
         network=NetworkName.MASTODON,
         person_id=ctx.person.id,
@@ -263,7 +263,7 @@ async def _end_former(ctx: Context, account: Account, secret: str) -> None:
     before = await grants.of_account(ctx.connection, account.id)
     if before is not None and _access(ctx, before.secret) not in (None, access):
         await _promise_revoke(ctx, account, before.secret)
-    for number, _network, ending in await grants.revocations(ctx.connection, [deliveries.act_lane(account.id)]):
+    for number, _network, ending in await grants.revocations(ctx.connection, [lanes.act_lane(account.id)]):
         if _access(ctx, ending) == access:
             await deliveries.cancel(ctx.connection, ctx.now, delivery.c.id == number)
 
@@ -381,7 +381,7 @@ async def _promise_revoke(ctx: Context, account: Account, secret: bytes, grant: 
     promise = Promise(
         kind=DeliveryKind.REVOKE,
         key=f"revoke:{account.id}:{moment}",
-        lane=deliveries.act_lane(account.id),
+        lane=lanes.act_lane(account.id),
         payload={"secret": secret.decode("ascii")},
         network=account.network,
         person_id=ctx.person.id,
@@ -393,7 +393,7 @@ async def _promise_revoke(ctx: Context, account: Account, secret: bytes, grant: 
 async def give_back(connection: "AsyncConnection", network: NetworkName, secret: bytes, now: int) -> None:
     """Promise to end a consent, by its encrypted secret, whose account or person we no longer know."""
     name = new_token()
-    lane = deliveries.act_lane(f"late:{name}")
+    lane = lanes.act_lane(f"late:{name}")
     promise = Promise(
         kind=DeliveryKind.REVOKE,
         key=f"late:{name}:revoke",

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from handlers.context import Context
 from handlers.matching import Contact
-from storage import budgets, deliveries, follows, grants
-from storage.deliveries import RANKS, Promise
+from storage import budgets, deliveries, follows, grants, lanes
+from storage.deliveries import Promise
 from storage.follows import Followed, How
+from storage.lanes import RANKS
 from storage.records import Account, DeliveryKind, DeliveryState, Grant, NetworkName
 from storage.tids import tid
 
@@ -123,7 +124,7 @@ def _promises(ctx: Context, batch_id: int, steps: Sequence[Step], how: How) -> l
             Promise(
                 kind=DeliveryKind.FOLLOW,
                 key=follows.key_of(how, step.mine, step.theirs.id, batch_id),
-                lane=deliveries.act_lane(step.mine),
+                lane=lanes.act_lane(step.mine),
                 payload=payload,
                 network=step.theirs.network,
                 person_id=ctx.person.id,

@@ -115,14 +115,15 @@ async def surest_of(
         contact_id for _, contact_id in await _shown(connection, keys, [reader], [(reader.id, each) for each in ids])
     ]
     held = await claims.of_persons(connection, shown)
+    by_id, by_handle = _on(following, keys, [each for of_one in held.values() for each in of_one])
     found = {}
-    for person_id in shown:
-        matched = []
-        for each in held.get(person_id, ()):
-            by_id = each.x_id is not None and bool(links.hold(following, keys.of_ids(_ids([each]))).any())
-            if by_id or links.hold(following, keys.of_handles([each.x_handle])).any():
-                matched.append(Match(each.id, person_id, by_id, each.evidence, each.arrival_seq))
-        surest = _surest(matched, held.get(person_id, ()))
+    for person_id, theirs in held.items():
+        matched = [
+            Match(each.id, person_id, each.id in by_id, each.evidence, each.arrival_seq)
+            for each in theirs
+            if each.id in by_id or each.id in by_handle
+        ]
+        surest = _surest(matched, theirs)
         if surest is not None:
             found[person_id] = surest
     return found
@@ -213,6 +214,21 @@ def _keyed(keys: Keys, of: Iterable[Claim]) -> dict[int, tuple[int, int]]:
         each.id: (handle if each.x_id is None else next(by_id), handle)
         for each, handle in zip(listed, by_handle, strict=True)
     }
+
+
+def _on(listed: Keys64, keys: Keys, of: Sequence[Claim]) -> tuple[set[int], set[int]]:
+    """Return the claims, by id, whose X account stands on a list by its number, and by its handle.
+
+    All at once, because keys are cheap by the dozen.
+    """
+    with_id = [each for each in of if each.x_id is not None]
+    by_id = links.hold(listed, keys.of_ids(_ids(with_id)))
+    by_handle = links.hold(listed, keys.of_handles([each.x_handle for each in of]))
+    numbered, named = (
+        {each.id for each, on in zip(some, holds.tolist(), strict=True) if on}
+        for some, holds in ((with_id, by_id), (of, by_handle))
+    )
+    return numbered, named
 
 
 def _ids(of: Iterable[Claim]) -> Keys64:

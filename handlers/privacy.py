@@ -9,7 +9,7 @@ from handlers.names import plain_name
 from handlers.routing import Answer, command
 from handlers.texts import N_, Texts
 from handlers.words import agreed
-from storage import accounts, deliveries, privacy, questions
+from storage import accounts, deliveries, lanes, privacy, questions
 from storage.codes import Purpose
 from storage.deliveries import Promise
 from storage.keys import new_token
@@ -150,7 +150,7 @@ def _revocations(forgotten: Forgotten, name: str) -> list[Promise]:
         Promise(
             kind=DeliveryKind.REVOKE,
             key=f"forgotten:{name}:revoke:{number}",
-            lane=deliveries.act_lane(f"forgotten:{name}"),
+            lane=lanes.act_lane(f"forgotten:{name}"),
             payload={"secret": secret.decode("ascii")},
             network=network,
         )
@@ -163,7 +163,7 @@ def _last_word(ctx: Context, name: str, account: Account, thread: str | None) ->
     return Promise(
         kind=DeliveryKind.REPLY,
         key=f"forgotten:{name}:farewell",
-        lane=deliveries.say_lane(account.network, f"forgotten:{name}"),
+        lane=lanes.say_lane(account.network, f"forgotten:{name}"),
         payload={
             "text": farewell(ctx.texts),
             "language": ctx.texts.language,

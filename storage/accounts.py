@@ -228,7 +228,9 @@ async def of_person(connection: AsyncConnection, person_id: int) -> list[Account
 
 async def voices_of(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, str]:
     """Return, by person, the account from which they wrote last: that is where they are spoken to."""
-    return {row.person_id: row.id for row in await connection.execute(_VOICES, {"ids": list(ids)})}
+    wanted = list(ids)
+    rows = await connection.execute(_VOICES, {"ids": wanted}) if wanted else ()
+    return {row.person_id: row.id for row in rows}
 
 
 async def change(connection: AsyncConnection, person_id: int, **values: Any) -> None:

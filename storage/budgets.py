@@ -78,6 +78,16 @@ async def room(connection: AsyncConnection, name: str, allowances: Sequence[Allo
     return _room(await _used(connection, _USED, name) if allowances else {}, allowances, now)
 
 
+async def room_at(connection: AsyncConnection, name: str, allowances: Sequence[Allowance], acts: int, now: int) -> int:
+    """Return when a budget has room for so many acts at once, or for as many of them as there ever is."""
+    tats, at = await _used(connection, _USED, name), now
+    acts = min((acts, *(each.burst for each in allowances)))
+    for each in allowances:
+        left = each.burst - acts
+        at = max(at, max(now, tats.get(each.period, 0)) - left * each.period // each.pace)
+    return at
+
+
 def _room(tats: Mapping[int, int], allowances: Sequence[Allowance], now: int) -> tuple[int, int]:
     rooms, again_at = [], now
     for each in allowances:

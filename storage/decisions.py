@@ -1,7 +1,7 @@
 """Remember what a person decided about contacts, and the numbered list they read last."""
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ _AMONG: Final = ready(
         decision.c.contact_id.in_(sa.bindparam("contacts", expanding=True)),
     )
 )
+_ABOUT: Final = ready(_OF_PERSON.where(decision.c.contact_id.in_(sa.bindparam("contacts", expanding=True))))
 
 
 @prepared
@@ -30,6 +31,15 @@ def _keep_listing(connection: AsyncConnection) -> Any:
     statement = insert(connection, listing)
     return statement.on_conflict_do_update(
         index_elements=["person_id"], set_={"data": statement.excluded.data, "at": statement.excluded.at}
+    )
+
+
+@prepared
+def _decide(connection: AsyncConnection) -> Any:
+    statement = insert(connection, decision)
+    return statement.on_conflict_do_update(
+        index_elements=["person_id", "contact_id"],
+        set_={"choice": statement.excluded.choice, "at": statement.excluded.at},
     )
 
 
@@ -41,13 +51,8 @@ async def decide(
         {"person_id": person_id, "contact_id": contact_id, "choice": choice.value, "at": now}
         for contact_id in dict.fromkeys(contact_ids)
     ]
-    statement = insert(connection, decision)
-    statement = statement.on_conflict_do_update(
-        index_elements=["person_id", "contact_id"],
-        set_={"choice": statement.excluded.choice, "at": statement.excluded.at},
-    )
-    for start in range(0, len(rows), _ROWS_A_STATEMENT):
-        await connection.execute(statement.values(rows[start : start + _ROWS_A_STATEMENT]))
+    if rows:
+        await connection.execute(_decide(connection), rows)
 
 
 async def withdraw(connection: AsyncConnection, person_id: int, contact_ids: Iterable[int]) -> int:
@@ -81,12 +86,10 @@ async def among(
     return found
 
 
-async def about(connection: AsyncConnection, person_id: int, contact_id: int) -> Choice | None:
-    """Return what a person decided about one contact."""
-    choice = await connection.scalar(
-        sa.select(decision.c.choice).where(decision.c.person_id == person_id, decision.c.contact_id == contact_id)
-    )
-    return None if choice is None else Choice(choice)
+async def about(connection: AsyncConnection, person_id: int, contact_ids: Collection[int]) -> dict[int, Choice]:
+    """Return what a person decided about some contacts, by contact."""
+    rows = await connection.execute(_ABOUT, {"person": person_id, "contacts": list(contact_ids)})
+    return {row.contact_id: Choice(row.choice) for row in rows}
 
 
 async def keep_listing(connection: AsyncConnection, person_id: int, contact_ids: Sequence[int], now: int) -> None:

@@ -4,16 +4,16 @@ A follow's key is `<how>:<acting account>:<contact's account>:<batch>`, `how` be
 it is done, is what the network said: done, already or requested.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.deliveries import NOT_BEGUN, UNDONE, cancel
+from storage.deliveries import NOT_BEGUN, cancel
 from storage.ready import ready
-from storage.records import DeliveryKind, DeliveryState, NetworkName
+from storage.records import UNDONE, DeliveryKind, DeliveryState, NetworkName
 from storage.tables import batch, delivery, person
 
 CHOSEN: Final = "follow"
@@ -104,14 +104,37 @@ def is_automatic(key: str) -> bool:
     return key.startswith(f"{AUTOMATIC}:")
 
 
+_OF_PERSON: Final = ready(_FOLLOWS.where(delivery.c.person_id == sa.bindparam("person")))
+_OF_CONTACTS: Final = ready(_OF_PERSON.where(delivery.c.contact_id.in_(sa.bindparam("contacts", expanding=True))))
+_OF_BATCH: Final = ready(_FOLLOWS.where(delivery.c.batch_id == sa.bindparam("batch")))
+_OF_IDS: Final = ready(_FOLLOWS.where(delivery.c.id.in_(sa.bindparam("ids", expanding=True))))
+_BATCHES: Final = ready(sa.select(batch).where(batch.c.id.in_(sa.bindparam("ids", expanding=True))))
+_LOCK_BATCH: Final = ready(sa.select(batch).where(batch.c.id == sa.bindparam("batch")).with_for_update(key_share=True))
+_OUTCOME: Final = sa.case(
+    (delivery.c.state == DeliveryState.DONE.value, sa.func.coalesce(delivery.c.reason, "done")),
+    else_=delivery.c.state,
+)
+_TALLY: Final = ready(
+    sa.select(_OUTCOME, sa.func.count())
+    .where(delivery.c.batch_id == sa.bindparam("batch"), delivery.c.kind == sa.bindparam("of_kind"))
+    .group_by(_OUTCOME)
+)
+_ANY_KEY: Final = ready(
+    sa.select(delivery.c.key)
+    .where(delivery.c.batch_id == sa.bindparam("batch"), delivery.c.kind == DeliveryKind.FOLLOW.value)
+    .limit(1)
+)
+
+
 async def of_person(
     connection: AsyncConnection, person_id: int, contact_ids: Sequence[int] | None = None
 ) -> list[Followed]:
     """Return the latest follow of each pair of accounts, for all contacts or for some."""
-    where = [delivery.c.person_id == person_id]
-    if contact_ids is not None:
-        where.append(delivery.c.contact_id.in_(contact_ids))
-    return list({(each.account_id, each.target): each for each in await _select(connection, *where)}.values())
+    if contact_ids is None:
+        found = await _select(connection, _OF_PERSON, {"person": person_id})
+    else:
+        found = await _select(connection, _OF_CONTACTS, {"person": person_id, "contacts": list(contact_ids)})
+    return list({(each.account_id, each.target): each for each in found}.values())
 
 
 async def among(
@@ -132,12 +155,12 @@ async def among(
 
 async def of_batch(connection: AsyncConnection, batch_id: int) -> list[Followed]:
     """Return all follows of a batch, in the order in which they were promised."""
-    return await _select(connection, delivery.c.batch_id == batch_id)
+    return await _select(connection, _OF_BATCH, {"batch": batch_id})
 
 
 async def of_ids(connection: AsyncConnection, ids: Collection[int]) -> list[Followed]:
     """Return the follows among these deliveries."""
-    return await _select(connection, delivery.c.id.in_(ids))
+    return await _select(connection, _OF_IDS, {"ids": list(ids)})
 
 
 async def last_batch(connection: AsyncConnection, person_id: int) -> Batch | None:
@@ -164,15 +187,18 @@ async def newest_batch_id(connection: AsyncConnection, person_id: int) -> int:
 
 async def get_batch(connection: AsyncConnection, batch_id: int) -> Batch | None:
     """Return a batch."""
-    row = (await connection.execute(sa.select(batch).where(batch.c.id == batch_id))).one_or_none()
-    return None if row is None else Batch(**row._asdict())
+    return (await batches(connection, [batch_id])).get(batch_id)
+
+
+async def batches(connection: AsyncConnection, ids: Collection[int]) -> dict[int, Batch]:
+    """Return batches, by id."""
+    rows = await connection.execute(_BATCHES, {"ids": list(ids)})
+    return {row.id: Batch(**row._asdict()) for row in rows}
 
 
 async def lock_batch(connection: AsyncConnection, batch_id: int) -> Batch | None:
     """Return a batch; who else wants to conclude it waits for this transaction."""
-    row = (
-        await connection.execute(sa.select(batch).where(batch.c.id == batch_id).with_for_update(key_share=True))
-    ).one_or_none()
+    row = (await connection.execute(_LOCK_BATCH, {"batch": batch_id})).one_or_none()
     return None if row is None else Batch(**row._asdict())
 
 
@@ -203,25 +229,13 @@ async def mark_taken_back(connection: AsyncConnection, followed: Followed) -> No
 
 async def tally(connection: AsyncConnection, batch_id: int, kind: DeliveryKind) -> dict[str, int]:
     """Count a batch's deliveries of one kind: by outcome where they are done, else by state."""
-    outcome = sa.case(
-        (delivery.c.state == DeliveryState.DONE.value, sa.func.coalesce(delivery.c.reason, "done")),
-        else_=delivery.c.state,
-    )
-    rows = await connection.execute(
-        sa.select(outcome, sa.func.count())
-        .where(delivery.c.batch_id == batch_id, delivery.c.kind == kind.value)
-        .group_by(outcome)
-    )
+    rows = await connection.execute(_TALLY, {"batch": batch_id, "of_kind": kind.value})
     return {str(row[0]): int(row[1]) for row in rows}
 
 
 async def was_automatic(connection: AsyncConnection, batch_id: int) -> bool:
     """Tell whether nobody chose a batch's follows by hand."""
-    key = await connection.scalar(
-        sa.select(delivery.c.key)
-        .where(delivery.c.batch_id == batch_id, delivery.c.kind == DeliveryKind.FOLLOW.value)
-        .limit(1)
-    )
+    key = await connection.scalar(_ANY_KEY, {"batch": batch_id})
     return key is not None and is_automatic(key)
 
 
@@ -246,12 +260,6 @@ async def pending(
     return {(row[0], NetworkName(row[1]) if row[1] else None): int(row[2]) for row in rows}
 
 
-async def contact_of(connection: AsyncConnection, delivery_id: int) -> int | None:
-    """Return the contact whom a delivery concerns."""
-    value = await connection.scalar(sa.select(delivery.c.contact_id).where(delivery.c.id == delivery_id))
-    return None if value is None else int(value)
-
-
 async def reconnections(connection: AsyncConnection) -> int:
     """Count the follows that were made and not undone, over everybody."""
     value = await connection.scalar(
@@ -272,8 +280,8 @@ async def people(connection: AsyncConnection) -> int:
     return int(await connection.scalar(sa.select(sa.func.count()).select_from(person)) or 0)
 
 
-async def _select(connection: AsyncConnection, *where: Any) -> list[Followed]:
-    return [_followed(row) for row in await connection.execute(_FOLLOWS.where(*where))]
+async def _select(connection: AsyncConnection, statement: sa.Select[Any], which: Mapping[str, Any]) -> list[Followed]:
+    return [_followed(row) for row in await connection.execute(statement, which)]
 
 
 def _followed(row: Any) -> Followed:

@@ -27,6 +27,15 @@ _ACTIVE_OF: Final = ready(
     .order_by(consent_grant.c.id)
 )
 
+_OF_ACCOUNT: Final = ready(
+    sa.select(consent_grant).where(
+        consent_grant.c.account_id == sa.bindparam("account"), consent_grant.c.state != GrantState.ENDED.value
+    )
+)
+_OF_PERSON: Final = ready(
+    sa.select(consent_grant).where(consent_grant.c.person_id == sa.bindparam("person")).order_by(consent_grant.c.id)
+)
+
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
@@ -74,21 +83,13 @@ async def keep(
 
 async def of_account(connection: AsyncConnection, account_id: str) -> Grant | None:
     """Return the consent of one account, unless we ended it; a lost one is still there."""
-    row = (
-        await connection.execute(
-            sa.select(consent_grant).where(
-                consent_grant.c.account_id == account_id, consent_grant.c.state != GrantState.ENDED.value
-            )
-        )
-    ).one_or_none()
+    row = (await connection.execute(_OF_ACCOUNT, {"account": account_id})).one_or_none()
     return None if row is None else _grant(row._asdict())
 
 
 async def of_person(connection: AsyncConnection, person_id: int) -> list[Grant]:
     """Return all consents of a person, the oldest first, in whatever state they are."""
-    rows = await connection.execute(
-        sa.select(consent_grant).where(consent_grant.c.person_id == person_id).order_by(consent_grant.c.id)
-    )
+    rows = await connection.execute(_OF_PERSON, {"person": person_id})
     return [_grant(row._asdict()) for row in rows]
 
 

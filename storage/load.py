@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.deliveries import UNDONE
-from storage.records import MessageState
+from storage.records import UNDONE, MessageState
 from storage.tables import account, delivery, lane, message
 
 

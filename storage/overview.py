@@ -7,9 +7,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.deliveries import UNDONE
 from storage.ready import ready
-from storage.records import DeliveryKind, DeliveryState, Direction, GrantState
+from storage.records import UNDONE, DeliveryKind, DeliveryState, Direction, GrantState
 from storage.tables import consent_grant, delivery, upload
 
 

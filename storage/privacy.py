@@ -16,11 +16,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from storage import accounts, claims, deliveries, grants, messages
+from storage import accounts, claims, grants, lanes, messages
 from storage.database import Database
 from storage.engines import DatabaseError
 from storage.keys import Keys
-from storage.records import Cadence, Claim, ClaimState, DeliveryKind, Discoverable, MessageState, NetworkName
+from storage.records import UNDONE, Cadence, Claim, ClaimState, DeliveryKind, Discoverable, MessageState, NetworkName
 from storage.tables import (
     account,
     arrival,
@@ -126,9 +126,9 @@ async def forget(connection: AsyncConnection, keys: Keys, person_id: int, now: i
     known = await accounts.of_person(connection, person_id)
     ids = [each.id for each in known]
     secrets = [(grant.network, grant.secret) for grant in await grants.of_person(connection, person_id) if grant.secret]
-    lanes = [deliveries.say_lane(each.network, each.id) for each in known]
-    lanes += [queue(each) for each in ids for queue in (deliveries.ask_lane, deliveries.act_lane)]
-    secrets += [(network, secret) for _, network, secret in await grants.revocations(connection, lanes)]
+    queues = [lanes.say_lane(each.network, each.id) for each in known]
+    queues += [name(each) for each in ids for name in (lanes.ask_lane, lanes.act_lane)]
+    secrets += [(network, secret) for _, network, secret in await grants.revocations(connection, queues)]
     freed = await claims.withdraw_all(connection, person_id, now)
     touched = await _batches_about(connection, person_id)
     await connection.execute(
@@ -137,11 +137,11 @@ async def forget(connection: AsyncConnection, keys: Keys, person_id: int, now: i
                 delivery.c.person_id == person_id,
                 delivery.c.contact_id == person_id,
                 delivery.c.account_id.in_(ids),
-                delivery.c.lane.in_(lanes),
+                delivery.c.lane.in_(queues),
             )
         )
     )
-    await connection.execute(sa.delete(lane).where(lane.c.name.in_(lanes)))
+    await connection.execute(sa.delete(lane).where(lane.c.name.in_(queues)))
     for each in ids:
         await connection.execute(sa.delete(budget).where(budget.c.name == f"follow:{each}"))
     for table in (told, decision):
@@ -163,7 +163,7 @@ async def _batches_about(connection: AsyncConnection, person_id: int) -> list[tu
         .join(delivery, delivery.c.batch_id == batch.c.id)
         .where(
             delivery.c.contact_id == person_id,
-            delivery.c.state.in_(deliveries.UNDONE),
+            delivery.c.state.in_(UNDONE),
             batch.c.person_id != person_id,
         )
         .distinct()
@@ -179,7 +179,7 @@ async def retention(
 
     Follows are kept, because undo and `why` need them. Somebody who said stop is kept too, so that the word holds.
     """
-    undone = sa.exists().where(delivery.c.lane == lane.c.name, delivery.c.state.in_(deliveries.UNDONE))
+    undone = sa.exists().where(delivery.c.lane == lane.c.name, delivery.c.state.in_(UNDONE))
     decided = (MessageState.HANDLED.value, MessageState.IGNORED.value)
     withdrawn = claim.c.state == ClaimState.WITHDRAWN.value
     nothing = [

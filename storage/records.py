@@ -93,6 +93,10 @@ class DeliveryState(StrEnum):
     CANCELLED = "cancelled"
 
 
+UNDONE: Final = (DeliveryState.PROMISED, DeliveryState.LEASED)
+"""What is still to be done."""
+
+
 class GrantState(StrEnum):
     """Where a consent stands."""
 
@@ -249,6 +253,7 @@ class Delivery:
     network: NetworkName | None
     person_id: int | None
     account_id: str | None
+    contact_id: int | None
     rank: int
     payload: str
     state: DeliveryState

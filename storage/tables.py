@@ -271,14 +271,15 @@ lane = Table(
     "lane",
     metadata,
     Column("name", Text, primary_key=True),
+    Column("line", String(32), nullable=False, server_default="ask"),  # the lanes with which it is worked off
     Column("rank", Integer, nullable=False),
     Column("next_at", BigInteger),  # when it next has something to do; NULL: nothing
     Column("leased_by", String(64)),
     Column("lease", String(16)),  # which lease it is: one that was lost does not become valid again
     Column("leased_until", BigInteger),
     Column("failures", Integer, nullable=False),
-    Index("ix_lane_next_at", "next_at"),
-    Index("ix_lane_leased_until_next_at", "leased_until", "next_at"),
+    Index("ix_lane_line_rank_next_at", "line", "rank", "next_at"),
+    Index("ix_lane_leased_until", "leased_until"),
 )
 
 batch = Table(

@@ -17,7 +17,7 @@ from handlers.context import Context, Settings, Speech, World
 from handlers.registry import Registry
 from handlers.routing import Router
 from handlers.texts import Catalogue
-from storage import accounts, deliveries, grants, tables
+from storage import accounts, deliveries, grants, lanes, tables
 from storage import claims as claim_rows
 from storage.budgets import Allowance
 from storage.database import Database
@@ -194,10 +194,11 @@ class Community:
     async def checks_notices(self, handle: str) -> list[str | None]:
         """Let the notices that somebody is about to get be checked a last time; return why they may not be sent."""
         async with self.database.transaction() as connection:
-            lane = deliveries.say_lane(*actor_of(handle))
+            lane = lanes.say_lane(*actor_of(handle))
             reasons = []
             while taken := await deliveries.take(connection, lane, self.clock(), 1):
-                reasons.append(await batches.may_still(connection, self.world, taken[0], self.clock()))
+                why_not = await batches.may_not(connection, self.world, taken, self.clock())
+                reasons.append(why_not.get(taken[0].id))
                 state = DeliveryState.DONE if reasons[-1] is None else DeliveryState.CANCELLED
                 await deliveries.settle(connection, taken[0], state, self.clock(), reason=reasons[-1])
             return reasons
@@ -223,9 +224,9 @@ class Community:
                 if row is None:
                     return
                 taken = await deliveries.take(connection, row.lane, self.clock(), at_once)
+                why_not = await batches.may_not(connection, self.world, taken, self.clock())
                 for each in taken:
-                    reason = await batches.may_still(connection, self.world, each, self.clock())
-                    if reason is None:
+                    if (reason := why_not.get(each.id)) is None:
                         await self._settle(connection, each, answer)
                     else:
                         await deliveries.settle(connection, each, DeliveryState.CANCELLED, self.clock(), reason=reason)
@@ -268,7 +269,7 @@ class Community:
             promise = Promise(
                 kind=DeliveryKind.NOTICE,
                 key=f"{each.key}:0",
-                lane=deliveries.say_lane(each.account.network, each.account.id),
+                lane=lanes.say_lane(each.account.network, each.account.id),
                 person_id=each.account.person_id,
                 account_id=each.account.id,
                 network=each.account.network,

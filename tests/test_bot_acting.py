@@ -71,6 +71,17 @@ async def test_a_batch_is_spread_over_time_and_never_too_fast(slow: Flock, netwo
     assert sum("I followed 12 accounts" in effect.text for effect in bot_dms(slow, alice.person)) == 1
 
 
+async def test_follows_are_made_as_many_together_as_may_be_made_at_once(slow: Flock) -> None:
+    """Each needs a look at the consents of both; at the even pace the last one comes as early as it would alone."""
+    alice, _ = await friends_of(slow, "bluesky", names(5))
+    await follow_all(alice)
+    made = []
+    for _ in range(4):
+        made.append(len(followed(slow, "bluesky", alice)))
+        await slow.pass_seconds(HOUR / 5 + 1)
+    assert made == [2, 2, 4, 5]
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("words", ["stop", "disconnect", "forget me yes"])
 async def test_who_takes_the_consent_back_is_not_acted_for(slow: Flock, network: str, words: str) -> None:

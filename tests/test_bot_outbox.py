@@ -1,7 +1,7 @@
 """Promises are kept in order, once, by one worker at a time, and nobody waits for somebody else's server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -17,11 +17,12 @@ from bot.outbox import Outbox, Performed, Performer
 from handlers.context import Settings, World
 from handlers.registry import Registry
 from handlers.texts import Catalogue
-from storage import deliveries
+from storage import deliveries, lanes
 from storage.budgets import Allowance
 from storage.database import Database
-from storage.deliveries import Among, Promise
+from storage.deliveries import Promise
 from storage.keys import Keys
+from storage.lanes import Among
 from storage.records import Delivery, DeliveryKind, DeliveryState
 from storage.tables import delivery, lane
 from tests.conftest import OwnClock
@@ -57,12 +58,14 @@ class Post(Performer):
     bad_settles: int = 0
     deadlocks: int = 0
     breaks: set[str] = field(default_factory=set)
+    final: bool = False
 
-    async def may_still(self, _connection: AsyncConnection, delivery: Delivery) -> str | None:
-        self.looked_at.append(delivery.key)
-        if delivery.key in self.breaks:
+    async def may_not(self, _connection: AsyncConnection, due: Sequence[Delivery]) -> Mapping[int, str]:
+        keys = [each.key for each in due]
+        self.looked_at += keys
+        if self.breaks.intersection(keys):
             raise RuntimeError("a mistake of ours")
-        return None
+        return {}
 
     def budget(self, first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
         for line in self.lines:
@@ -91,7 +94,7 @@ class Post(Performer):
                 self.bad_settles -= 1
                 raise RuntimeError("a mistake of ours")
 
-        return Performed(settle)
+        return Performed(settle, final=self.final)
 
     async def refused(self, _connection: AsyncConnection, delivery: Delivery, reason: str) -> None:
         self.given_up.append((delivery.key, reason))
@@ -118,7 +121,7 @@ class House:
     def share(self, allowance: Allowance) -> None:
         """Let all lanes that speak share an allowance and a server; notices leave half of a burst to answers."""
         left = allowance.leaving(allowance.burst // 2)
-        self.post.lines = [Line(deliveries.SPEAKING, "post", {True: (allowance,), False: (left,)})]
+        self.post.lines = [Line(lanes.SPEAKING, "post", {True: (allowance,), False: (left,)})]
 
     async def settle(self, *workers: Outbox) -> None:
         while sum([await each.turn() for each in workers]):
@@ -444,6 +447,44 @@ async def test_a_lane_that_stumbles_takes_no_other_with_it(house: House) -> None
     house.post.breaks.clear()
     await house.pass_seconds(LEASE / 1000, house.worker("two"))
     assert (await house.states())["bad"] == "done"
+
+
+async def test_the_bell_is_rung_only_for_what_may_be_to_be_done(house: House) -> None:
+    rung: list[str] = []
+    house.events.on_promise = lambda: rung.append("rung")
+    one = house.worker()
+    await house.promise("a")
+    await house.settle(one)
+    assert rung == ["rung"]  # something may have been promised with it
+    house.post.final = True
+    await house.promise("b")
+    await house.settle(one)
+    assert rung == ["rung"]
+    house.post.troubles["c"] = [Unavailable("the server sleeps")]
+    await house.promise("c")
+    await house.settle(one)
+    assert len(rung) == 2  # it comes again
+    async with house.database.transaction() as connection:
+        later = Promise(kind=DeliveryKind.REPLY, key="e", lane="say:bob", due_at=house.clock() + HOUR)
+        await deliveries.promise(connection, [later], house.clock())
+    await house.promise("d", lane_name="say:bob")
+    await house.settle(one)
+    assert len(rung) == 3  # there is more in the lane
+
+
+async def test_who_waits_for_a_place_gets_it_when_a_word_is_said_that_leads_to_nothing(house: House) -> None:
+    wake = Wake()
+    house.events.on_promise = wake.ring
+    house.post.final = True
+    await house.promise("first", lane_name="say:alice")
+    await house.promise("second", lane_name="say:bob")
+    one = house.worker(lanes=1)
+    loop = asyncio.create_task(perform(one, wake, house.clock))
+    await until(lambda: len(house.post.said) == 2)
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+    await one.drain()
+    assert sorted(house.post.said) == ["first", "second"]
 
 
 async def test_a_crowd_that_waits_for_an_allowance_is_served_in_turn(house: House) -> None:

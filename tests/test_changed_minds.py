@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from handlers import privacy
-from storage import accounts, deliveries, merging
+from storage import accounts, deliveries, lanes, merging
 from storage.database import Database
 from storage.keys import Keys
 from storage.records import Delivery, DeliveryKind, Evidence
@@ -51,7 +51,7 @@ async def promised(town: Community, *handles: str) -> None:
 async def begun(town: Community) -> Delivery:
     """Let the next follow be attempted, and nobody know what came of it."""
     async with town.database.transaction() as connection:
-        (taken,) = await deliveries.take(connection, deliveries.act_lane(ME), town.clock(), 1)
+        (taken,) = await deliveries.take(connection, lanes.act_lane(ME), town.clock(), 1)
         await deliveries.postpone(connection, [taken], town.clock(), performed=True)
     return taken
 

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonPerson
 from handlers import consents
-from storage import accounts, deliveries, grants, rotation
+from storage import accounts, deliveries, grants, lanes, rotation
 from storage.database import Database
 from storage.deliveries import Promise
 from storage.keys import Keys
@@ -120,7 +120,7 @@ async def test_a_lost_consent_is_told_once_and_what_was_to_come_is_cancelled(
         follow = Promise(
             kind=DeliveryKind.FOLLOW,
             key="follow:somebody",
-            lane=deliveries.act_lane(alice.actor),
+            lane=lanes.act_lane(alice.actor),
             network=NetworkName.MASTODON,
             account_id=alice.actor,
             due_at=clock() + 1_000_000,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from handlers import follows
-from storage import deliveries
+from storage import deliveries, lanes
 from storage.database import Database
 from storage.keys import Keys
 from storage.records import DeliveryKind, Evidence
@@ -186,7 +186,7 @@ async def test_a_follow_under_way_when_the_undo_comes_is_taken_back_afterwards(
     await town.sends(ALICE, "yes")
     await town.sends(ALICE, "undo")
     async with town.database.transaction() as connection:
-        (leased,) = await deliveries.take(connection, deliveries.act_lane(ME), clock(), 1)
+        (leased,) = await deliveries.take(connection, lanes.act_lane(ME), clock(), 1)
     await town.sends(ALICE, "yes")
     assert town.followed == []
     await town.finish(leased)

@@ -158,6 +158,18 @@ async def test_whoever_looks_whether_there_is_room_takes_nothing(database: Datab
     assert await take(database, allowances, 1, again_at) == 1
 
 
+async def test_there_is_room_for_several_at_once_when_a_budget_says_so_and_not_before(database: Database) -> None:
+    allowances = (Allowance(n=12, period=HOUR, burst=3), Allowance(n=50, period=24 * HOUR, burst=5))
+    assert await take(database, allowances, 3, START) == 3
+    moments = []
+    for acts in (1, 2, 3, 9):
+        async with database.reading() as connection:
+            moments.append(await budgets.room_at(connection, "x", allowances, acts, START))
+            assert (await budgets.room(connection, "x", allowances, moments[-1]))[0] == min(acts, 3)
+            assert (await budgets.room(connection, "x", allowances, moments[-1] - 1))[0] == min(acts, 3) - 1
+    assert moments[2] == moments[3]  # more than a burst there never is
+
+
 async def test_who_leaves_some_of_a_burst_to_others_goes_on_at_the_same_pace(database: Database) -> None:
     whole = Allowance(n=14, period=HOUR, burst=5)
     left = whole.leaving(2)

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from storage import deliveries
+from storage import deliveries, lanes
 from storage.database import Database
-from storage.deliveries import Lease, Promise
+from storage.deliveries import Promise
+from storage.lanes import Lease
 from storage.records import Delivery, DeliveryKind, DeliveryState, NetworkName
 from storage.tables import delivery
 from tests.conftest import OwnClock
@@ -28,7 +29,7 @@ async def promise(database: Database, clock: OwnClock, *promises: Promise) -> in
 
 async def leases(database: Database, clock: OwnClock, worker: str = "one", limit: int = 10) -> list[Lease]:
     async with database.transaction() as connection:
-        return await deliveries.lease(connection, worker, clock(), LEASE, limit)
+        return await lanes.lease(connection, worker, clock(), LEASE, limit)
 
 
 async def lease(database: Database, clock: OwnClock, worker: str = "one", limit: int = 10) -> list[str]:
@@ -48,7 +49,7 @@ async def test_a_promise_is_taken_in_order_and_settled_once(database: Database, 
     assert (first.key, second.key, first.attempts) == ("a", "b", 1)
     async with database.transaction() as connection:
         await deliveries.settle(connection, first, DeliveryState.DONE, clock(), result="at://1")
-        await deliveries.release(connection, held[ALICE])
+        await lanes.release(connection, held[ALICE])
     assert await lease(database, clock) == [ALICE]
     (again,) = await take(database, clock)
     assert (again.key, again.attempts) == ("b", 2)
@@ -71,7 +72,7 @@ async def test_no_more_lanes_are_leased_than_asked_for_however_the_statement_is_
         if not database.is_sqlite:  # what remains is a nested loop, which asks anew for every row
             for way in ("hashagg", "hashjoin", "material", "memoize", "mergejoin", "sort"):
                 await connection.execute(sa.text(f"SET LOCAL enable_{way} = off"))
-        leased = await deliveries.lease(connection, "one", clock(), LEASE, 5)
+        leased = await lanes.lease(connection, "one", clock(), LEASE, 5)
     assert len(leased) == 5
 
 
@@ -96,36 +97,36 @@ async def test_a_lease_that_was_lost_stays_lost_though_its_worker_has_the_lane_a
     clock.pass_seconds(LEASE / 1000)
     (after,) = await leases(database, clock)
     async with database.transaction() as connection:
-        assert not await deliveries.renew(connection, before, clock() + LEASE)
-        await deliveries.release(connection, before)
-        assert await deliveries.renew(connection, after, clock() + LEASE)
+        assert not await lanes.renew(connection, before, clock() + LEASE)
+        await lanes.release(connection, before)
+        assert await lanes.renew(connection, after, clock() + LEASE)
 
 
 async def test_lanes_that_speak_and_lanes_that_ask_are_leased_apart(database: Database, clock: OwnClock) -> None:
     await promise(database, clock, reply("a"), reply("b", "ask:did:plc:bob", due_at=clock() + 5))
     async with database.reading() as connection:
-        assert await deliveries.next_due(connection) == [clock()]
-        assert await deliveries.next_due(connection, [deliveries.ASKING]) == [clock() + 5]
+        assert await lanes.next_due(connection) == [clock()]
+        assert await lanes.next_due(connection, [lanes.ASKING]) == [clock() + 5]
     async with database.transaction() as connection:
-        (held,) = await deliveries.lease(connection, "one", clock() + 5, LEASE, 10, deliveries.ASKING)
+        (held,) = await lanes.lease(connection, "one", clock() + 5, LEASE, 10, lanes.ASKING)
     assert held.lane == "ask:did:plc:bob"
     assert await lease(database, clock) == [ALICE]
     async with database.reading() as connection:  # both are worked on: they are free when their leases end
-        assert await deliveries.next_due(connection) == [clock() + LEASE]
+        assert await lanes.next_due(connection) == [clock() + LEASE]
 
 
 async def test_lanes_are_leased_by_network_and_by_who_waits_for_them(database: Database, clock: OwnClock) -> None:
-    bluesky, mastodon = (deliveries.speaking_on(name) for name in (NetworkName.BLUESKY, NetworkName.MASTODON))
-    carol = deliveries.say_lane(NetworkName.MASTODON, "https://mastodon.example/users/carol")
+    bluesky, mastodon = (lanes.speaking_on(name) for name in (NetworkName.BLUESKY, NetworkName.MASTODON))
+    carol = lanes.say_lane(NetworkName.MASTODON, "https://mastodon.example/users/carol")
     notice = Promise(kind=DeliveryKind.NOTICE, key="n", lane=BOB, due_at=clock() - 9)
     await promise(database, clock, reply("a"), notice, reply("c", carol, due_at=clock() + 5))
     answers, news = (replace(bluesky, urgent=urgent) for urgent in (True, False))
     async with database.reading() as connection:
-        due = await deliveries.next_due(connection, [answers, news, mastodon, replace(mastodon, urgent=False)])
+        due = await lanes.next_due(connection, [answers, news, mastodon, replace(mastodon, urgent=False)])
     assert due == [clock(), clock() - 9, clock() + 5, None]
     async with database.transaction() as connection:
-        leased = [await deliveries.lease(connection, "one", clock() + 5, LEASE, 10, each) for each in (news, answers)]
-        leased.append(await deliveries.lease(connection, "one", clock() + 5, LEASE, 10, mastodon))
+        leased = [await lanes.lease(connection, "one", clock() + 5, LEASE, 10, each) for each in (news, answers)]
+        leased.append(await lanes.lease(connection, "one", clock() + 5, LEASE, 10, mastodon))
     assert [[each.lane for each in lanes] for lanes in leased] == [[BOB], [ALICE], [carol]]
 
 
@@ -133,7 +134,7 @@ async def test_what_a_dead_worker_held_is_given_back_to_its_successor(database: 
     await promise(database, clock, reply("a"), reply("b", BOB))
     await lease(database, clock, "one")
     async with database.transaction() as connection:
-        assert await deliveries.release_worker(connection, "one") == 2
+        assert await lanes.release_worker(connection, "one") == 2
     assert len(await lease(database, clock, "one")) == 2
 
 
@@ -145,7 +146,7 @@ async def test_a_failing_lane_waits_even_when_something_new_is_promised_in_it(
     (first,) = await take(database, clock)
     async with database.transaction() as connection:
         await deliveries.postpone(connection, [first], clock(), performed=True)
-        await deliveries.release(connection, held, not_before=clock() + 5_000, failed=True)
+        await lanes.release(connection, held, not_before=clock() + 5_000, failed=True)
     await promise(database, clock, reply("b"))
     assert await lease(database, clock) == []
     clock.pass_seconds(5)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from storage import codes, deliveries
+from storage import codes, deliveries, lanes
 from storage.codes import Purpose
 from storage.database import Database, _alembic_config, revisions
 from storage.keys import Keys
@@ -114,8 +114,22 @@ async def test_what_was_still_to_be_said_is_said_after_lanes_got_their_networks_
         leased = {
             each.lane
             for network in NetworkName
-            for each in await deliveries.lease(connection, "one", 9, 60_000, 9, deliveries.speaking_on(network))
+            for each in await lanes.lease(connection, "one", 9, 60_000, 9, lanes.speaking_on(network))
         }
         assert leased == {f"say:{network}:{name}" for name, network in promised}
         assert [len(await deliveries.take(connection, each, 9, 9)) for each in leased] == [1, 1, 1]
         assert await connection.scalar(sa.select(sa.func.count()).select_from(lane)) == 4
+
+
+async def test_what_was_still_to_be_done_is_found_after_lanes_got_their_lines(old: Database) -> None:
+    await install(old, "0004")
+    names = ["say:bluesky:did:plc:alice", "say:mastodon:https://town.test/users/bob", "act:did:plc:alice", "ask:x"]
+    async with old.transaction() as connection:
+        lane = {table.name: table for table in await connection.run_sync(tables_of)}["lane"]
+        for name in names:
+            await connection.execute(sa.insert(lane).values(name=name, rank=3, next_at=1, failures=0))
+    await old.upgrade()
+    async with old.transaction() as connection:
+        lines = [*map(lanes.speaking_on, NetworkName), lanes.ASKING]
+        leased = [await lanes.lease(connection, "one", 9, 60_000, 9, each) for each in lines]
+    assert [sorted(each.lane for each in some) for some in leased] == [names[:1], names[1:2], names[2:]]
