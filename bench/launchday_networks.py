@@ -200,8 +200,10 @@ class Line:
         self._server.count(REQUESTS, "bot")
         try:
             return await self._weather.ask(self.name.value, effect)
-        except RateLimited as problem:
-            self._breaker.refused(problem.retry_in)
+        except Unavailable as problem:
+            problem.begun = effect is not None
+            if isinstance(problem, RateLimited):
+                self._breaker.refused(problem.retry_in)
             raise
 
     async def hear(self, cursor: str | None) -> Batch:

@@ -11,7 +11,7 @@ import structlog
 
 from bot.events import Events
 from bot.lines import AFTER_OTHERS, Line, WorkedLine
-from bot.networks.errors import Refused, Unavailable
+from bot.networks.errors import NotAsked, Refused, Unavailable
 from storage import accounts, budgets, deliveries, lanes
 from storage.budgets import Allowance
 from storage.database import patiently
@@ -222,33 +222,33 @@ class Outbox:
             performed = self._seen_by(line, await self._while_leased(lease, act))
             final = final and performed.final
             try:
-                due = await self._step(lease, act[0].kind, performed)
+                due = await self._step(lease, act[0], performed)
             except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
                 _log.exception("not settled", delivery=act[0].id, kind=act[0].kind, error=type(error).__name__)
-                due = await self._step(lease, act[0].kind, _failed(act))
+                due = await self._step(lease, act[0], _failed(act))
         return due is None or not final
 
     def _seen_by(self, line: WorkedLine, performed: Performed) -> Performed:
         """Let a line know whether its server answers, and what could not be done know whether that is about all."""
         problem = performed.unavailable
         if problem is None:
-            if line.answered():
+            if not performed.untried and line.answered():
                 self._events.on_promise()
         elif not isinstance(problem, _OurMistake) and line.failed(self._events.clock(), problem):
             return replace(performed, about_all=True)
         return performed
 
     async def _step(
-        self, lease: Lease, kind: DeliveryKind | None = None, performed: Performed | None = None
+        self, lease: Lease, first: Delivery | None = None, performed: Performed | None = None
     ) -> list[Delivery] | None:
         """Write down what came of the last act, and take the next; a deadlock must not make us act again."""
-        due = await patiently(lambda: self._step_once(lease, kind, performed))
+        due = await patiently(lambda: self._step_once(lease, first, performed))
         if performed is not None and due and not performed.final:
             self._events.on_promise()
         return due
 
     async def _step_once(
-        self, lease: Lease, kind: DeliveryKind | None, performed: Performed | None
+        self, lease: Lease, first: Delivery | None, performed: Performed | None
     ) -> list[Delivery] | None:
         """Do so in one transaction, and only while we hold the lane.
 
@@ -260,13 +260,14 @@ class Outbox:
             if not await lanes.renew(connection, lease, self._events.clock() + self._lease_ms):
                 return None
             due: list[Delivery] | None = None
-            if kind is not None and performed is not None:
+            if first is not None and performed is not None:
                 await performed.settle(connection)
-            if kind is not None and performed is not None and performed.unavailable is not None:
-                await self._back_off(connection, lease, kind, performed, performed.unavailable)
-                # Probes of a server that is down are no acts: or they would use up what is allowed once it is well.
-                if unused := len(performed.undone) if performed.about_all else performed.untried:
-                    await self._give_back(connection, self._performers[kind], performed.undone[0], unused)
+                # What a server was asked in vain may count there: Bluesky counts requests before it looks at them, and
+                # Mastodon what was done though its answer was lost. What never left us counts nowhere, so that a server
+                # that nobody could reach finds the whole allowance when it is well again.
+                await self._give_back(connection, self._performers[first.kind], first, performed.untried)
+            if first is not None and performed is not None and performed.unavailable is not None:
+                await self._back_off(connection, lease, first.kind, performed, performed.unavailable)
             else:
                 due = await self._take(connection, lease)
         return due
@@ -348,9 +349,10 @@ class Outbox:
         try:
             return await performer.perform(due)
         except Refused as refusal:
-            return Performed(self._settle_refused(performer, due, refusal.reason))
+            untried = len(due) if isinstance(refusal, NotAsked) else 0
+            return Performed(self._settle_refused(performer, due, refusal.reason), untried=untried)
         except Unavailable as unavailable:
-            return Performed(_nothing, unavailable, due)
+            return Performed(_nothing, unavailable, due, 0 if unavailable.begun else len(due))
         except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
             _log.exception("delivery crashed", delivery=due[0].id, kind=due[0].kind, error=type(error).__name__)
             return _failed(due)

@@ -55,6 +55,7 @@ class Post(Performer):
     given_up: list[tuple[str, str]] = field(default_factory=list)
     looked_at: list[str] = field(default_factory=list)
     down: bool = False
+    reached: bool = True
     bad_settles: int = 0
     deadlocks: int = 0
     breaks: set[str] = field(default_factory=set)
@@ -79,7 +80,9 @@ class Post(Performer):
         if each.key in self.gates:
             await self.gates[each.key].wait()
         if self.down:
-            raise Unavailable("the server is down")
+            problem = Unavailable("the server is down")
+            problem.begun = self.reached
+            raise problem
         if self.troubles.get(each.key):
             raise self.troubles[each.key].pop(0)
         if each.key not in self.said:  # as a network with idempotency keys does
@@ -527,7 +530,7 @@ async def test_one_finds_out_whether_a_server_answers_again_and_then_all_go_on(h
     one, readers = house.worker(), [f"{number}" for number in range(40)]
     for reader in readers:
         await house.promise(reader, lane_name=f"say:{reader}")
-    house.post.down = True
+    house.post.down, house.post.reached = True, False
     await house.settle(one)
     asked = len(house.post.begun)
     for _ in range(600):

@@ -28,7 +28,7 @@ from bot.networks.bluesky_records import (
     tid_for,
     within,
 )
-from bot.networks.errors import GONE, Refused, Unavailable, for_later
+from bot.networks.errors import GONE, NotAsked, Refused, Unavailable, for_later
 from bot.networks.oauth_atproto import AtprotoTokens
 from storage.records import NetworkName
 
@@ -320,7 +320,7 @@ class BlueskyNetwork:
     async def _answer(self, line: "BlueskyClient", say: Say) -> str:
         thread = json.loads(say.thread or "{}")
         if "parent" not in thread:
-            raise Refused(GONE, "There is no public thread to answer.")
+            raise NotAsked(GONE, "There is no public thread to answer.")
         record: Json = {
             "$type": POST,
             "text": say.text,

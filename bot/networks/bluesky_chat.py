@@ -12,7 +12,7 @@ from bot.networks import Incoming, Say
 from bot.networks.bluesky_records import epoch_ms, facets_of_links, is_bot, plain_text
 from bot.networks.clocks import SLACK_AHEAD_MS
 from bot.networks.errors import BLOCKED, DM_CLOSED, GONE, Refused, Unavailable
-from bot.networks.ratelimits import RateLimited
+from bot.networks.ratelimits import AllowanceUsed, RateLimited
 from storage.records import NetworkName
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ class Breaker:
         return self._clock() < self._closed_until
 
     def check(self) -> None:
-        """Raise Unavailable unless a message may be sent now."""
+        """Raise AllowanceUsed unless a message may be sent now."""
         wait = max(self._closed_until, self._next_at) - self._clock()
         if wait > 0:
-            raise Unavailable("Direct messages pause, as the chat service asked.", wait / 1000)
+            raise AllowanceUsed("Direct messages pause, as the chat service asked.", wait / 1000)
 
     def refused(self, retry_in: float | None) -> None:
         """Note a 429: keep to the time that it names; where it names none, every further pause is twice as long."""

@@ -37,6 +37,8 @@ Json = dict[str, Any]
 _log = structlog.get_logger()
 
 LOGIN: Final = "com.atproto.server.createSession"
+# Nothing of a request has left us where there is no connection yet.
+_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _LOGOUT: Final = "com.atproto.server.deleteSession"
 _WHO_AM_I: Final = "com.atproto.server.getSession"
 
@@ -145,7 +147,11 @@ class BlueskyClient:
         async def invoke() -> Response:
             return await call(nsid, **arguments)
 
-        content = (await self._guarded(nsid, invoke)).content
+        try:
+            content = (await self._guarded(nsid, invoke)).content
+        except Unavailable as problem:
+            problem.begun = problem.begun and kind is InvokeType.PROCEDURE
+            raise
         if isinstance(content, dict):
             return content
         if content:
@@ -164,7 +170,9 @@ class BlueskyClient:
         response = error.response if isinstance(error, RequestErrorBase) else None
         if response is None:
             lost = isinstance(error, SdkNetworkError | httpx.TransportError)
-            return Unavailable(f"no answer to {nsid}" if lost else f"the answer to {nsid} is none that a PDS gives")
+            ours = Unavailable(f"no answer to {nsid}" if lost else f"the answer to {nsid} is none that a PDS gives")
+            ours.begun = not isinstance(error.__cause__ or error, _NOT_SENT)
+            return ours
         name, message = _said(response)
         if isinstance(error, RateLimitExceededError):
             return RateLimited(f"{nsid}: the rate limit is reached.", self._limits.retry_in(response.headers))

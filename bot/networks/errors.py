@@ -3,6 +3,7 @@
 NetworkError
 ├── Unavailable   not now: the same request may succeed later
 ├── Refused       no: the same request will be refused again until somebody changes something
+│   └── NotAsked  no, and we know it without the network
 └── PartlyDone    some of several orders came through before one of the above ended the rest
 """
 
@@ -36,10 +37,11 @@ class Unavailable(NetworkError):
     `begun` is False where certainly nothing was asked for that would change anything, so that no outcome is unknown.
     """
 
+    begun = True
+
     def __init__(self, message: str, retry_in: float | None = None) -> None:
         super().__init__(message)
         self.retry_in = retry_in
-        self.begun = True
 
 
 class Refused(NetworkError):
@@ -49,6 +51,10 @@ class Refused(NetworkError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+class NotAsked(Refused):
+    """It cannot be done, whatever the network would say: it was not asked, and has answered nothing."""
 
 
 class PartlyDone(NetworkError):

@@ -10,6 +10,7 @@ import requests
 from mastodon import Mastodon
 from mastodon.errors import MastodonAPIError, MastodonError, MastodonRatelimitError
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from bot.networks.errors import LOGIN_REFUSED, NetworkError, Refused, Unavailable
 from bot.networks.mastodon_refusals import TOKEN_ENDED, is_about_scopes
@@ -82,6 +83,8 @@ class MastodonConnection:
         # Besides its own errors the SDK lets through what it trips over in a malformed answer.
         except (MastodonError, requests.RequestException, ValueError, TypeError, LookupError, AttributeError) as error:
             ours = self._our_error(error)
+            if isinstance(ours, Unavailable):
+                ours.begun = self._may_have_begun(error)
             if isinstance(ours, Refused) and ours.reason == INVALID and self._is_locked_out():
                 ours = Refused(LOGIN_REFUSED, ours.detail)
             raise ours from error
@@ -110,6 +113,17 @@ class MastodonConnection:
         except requests.RequestException as error:
             return error.response is not None and error.response.status_code in TOKEN_ENDED
         return False
+
+    def _may_have_begun(self, error: Exception) -> bool:
+        """Tell whether something that changes something may have reached the server."""
+        trouble = (
+            error if isinstance(error, requests.RequestException) else error.__context__
+        )  # the SDK's are about one
+        request = self._answer.request if self._answer is not None else getattr(trouble, "request", None)
+        if request is not None and request.method == "GET":
+            return False
+        reason = getattr(next(iter(getattr(trouble, "args", ())), None), "reason", None)
+        return self._answer is not None or not isinstance(reason, (NewConnectionError, ConnectTimeoutError))
 
     def _our_error(self, error: Exception) -> NetworkError:
         if self._answer is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from bot.networks.errors import BLOCKED, EXPOSED, GONE, NetworkError, Refused, Unavailable, for_later
+from bot.networks.errors import BLOCKED, EXPOSED, GONE, NetworkError, NotAsked, Refused, Unavailable, for_later
 from bot.networks.mastodon_said import said_already
 from bot.networks.mastodon_statuses import MALFORMED, Ourselves, Thread, addressed, answer_visibility
 from storage.records import NetworkName
@@ -42,7 +42,7 @@ class Speaking:
     async def _say(self, say: "Say") -> str:
         thread = Thread.read(say.thread)
         if say.public and thread is None:
-            raise Refused(GONE, "There is no public thread to answer.")
+            raise NotAsked(GONE, "There is no public thread to answer.")
         visibility = answer_visibility(thread.visibility) if say.public and thread is not None else "direct"
         if not say.public:
             await self._check_reachable(say, thread)

@@ -24,6 +24,8 @@ class RateLimited(Unavailable):
 class AllowanceUsed(Unavailable):
     """The server has not said no, and would soon."""
 
+    begun = False
+
 
 @dataclass(frozen=True, slots=True)
 class _Window:
