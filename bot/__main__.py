@@ -173,6 +173,26 @@ def rebuild(config_path: Path) -> None:
     _in_loop(config_path, rebuild_index)
 
 
+@db.command(short_help="Copy everything into another, empty database.")
+@click.option(
+    "--to",
+    required=True,
+    metavar="URL",
+    envvar="REFLOCK_COPY_TO",
+    help="An empty database: postgresql://user@host/name or sqlite:///file; one with a password is better given by the "
+    "environment, as REFLOCK_COPY_TO.",
+)
+@_config_option
+def copy(config_path: Path, to: str) -> None:
+    """Copy everything into another, empty database, as from SQLite to PostgreSQL; nobody may work on either meanwhile.
+
+    It is copied as a whole or not at all, and the database that is copied stays as it is.
+    """
+    from bot.operating import copy_database
+
+    _in_loop(config_path, copy_database, to)
+
+
 @db.command()
 @_config_option
 def rotate(config_path: Path) -> None:

@@ -33,7 +33,7 @@ from handlers.context import World
 from handlers.registry import Registry
 from handlers.texts import Catalogue
 from storage import keys_in_use
-from storage.database import Database, wait_for
+from storage.database import CONFIGURED, Database, wait_for
 from storage.keys import Keys
 from storage.records import DeliveryKind, NetworkName
 
@@ -71,11 +71,11 @@ def make_keys(loaded: Loaded) -> Keys:
 
 
 @asynccontextmanager
-async def open_database(loaded: Loaded) -> AsyncIterator[Database]:
-    """Open the configured database, without looking at its revision."""
-    database = Database(loaded.database_url)
+async def open_database(loaded: Loaded, to: str = "") -> AsyncIterator[Database]:
+    """Open the configured database, or the one that a command is given by `--to`, without looking at its revision."""
+    database = Database(loaded.from_folder(to) if to else loaded.database_url)
     try:
-        await wait_for(database, _DATABASE_SECONDS)
+        await wait_for(database, _DATABASE_SECONDS, "--to" if to else CONFIGURED)
         yield database
     finally:
         await database.close()

@@ -280,11 +280,14 @@ class Loaded(BaseModel):
 
     @property
     def database_url(self) -> str:
-        """Return the database's URL; the one in the environment wins, because it may hold a password.
+        """Return the database's URL; the one in the environment wins, because it may hold a password."""
+        return self.from_folder(self.secrets.database_url.get_secret_value() or self.config.database.url)
 
-        A relative path of SQLite is seen from the folder of config.toml, so that every command means the same file.
+    def from_folder(self, url: str) -> str:
+        """Return a database's URL with a relative path of SQLite seen from the folder of config.toml.
+
+        So every command, from wherever it is given, means the same file.
         """
-        url = self.secrets.database_url.get_secret_value() or self.config.database.url
         path = url.removeprefix(_SQLITE)
         return url if path in (url, "") or path.startswith("/") else f"{_SQLITE}{self.folder.absolute() / path}"
 

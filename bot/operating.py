@@ -1,5 +1,6 @@
 """What an operator does from the command line: each takes the loaded configuration and prints what came of it."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from handlers.claims import review
 from handlers.context import Context
 from handlers.stats import count
 from storage import accounts, claims, messages, reports, segments, segments_check
-from storage.database import Database
+from storage.copying import copy
+from storage.database import CONFIGURED, Database
 from storage.records import Account, Claim
 from storage.rotation import rotate
 
@@ -71,12 +73,29 @@ async def rebuild_index(loaded: Loaded) -> None:
     click.echo(f"The index is new: {len(live)} segments, {sum(each.links for each in live):,} links.")
 
 
+async def copy_database(loaded: Loaded, to: str) -> None:
+    """Copy everything into another, empty database, and say how to go on with that one."""
+    async with open_database(loaded) as source, open_database(loaded, to) as target:
+        try:
+            with _progress("Copying") as told:
+                copied = await copy(source, target, told)
+        except asyncio.CancelledError:
+            click.echo("Interrupted before the end: nothing was copied. Begin again with the same command.", err=True)
+            raise
+    click.echo(
+        f"Copied to {target.address}: {copied.people:,} people, {copied.links:,} links, {copied.rows:,} rows in all, as "
+        f"many in each table as in {source.address}.\n"
+        f"To go on with it, set {CONFIGURED} to its address, and keep the keys as they are. Delete the old database when "
+        "all is well: whoever asks to be forgotten from now on is still in it."
+    )
+
+
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far something is, on a terminal: links done, of all."""
+    """Show how far something is, on a terminal: links or rows done, of all."""
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, links: bar.update(task, completed=done, total=links)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)
 
 
 async def rotate_keys(loaded: Loaded) -> None:

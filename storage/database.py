@@ -38,6 +38,9 @@ _LOCK_NOT_AVAILABLE: Final = "55P03"  # PostgreSQL's appendix on error codes
 # Where Alembic writes down which revision a database is of.
 _VERSION: Final = sa.table("alembic_version", sa.column("version_num", sa.String()))
 
+# Where an operator writes down which database it is.
+CONFIGURED: Final = "[database] url (or REFLOCK_DATABASE_URL)"
+
 Result = TypeVar("Result")
 
 _WHEN_UNDONE: Final[WeakKeyDictionary[AsyncConnection, list[Callable[[], None]]]] = WeakKeyDictionary()
@@ -59,7 +62,8 @@ class Database:
     @property
     def address(self) -> str:
         """Return where the database is, as an operator wrote it, without its password."""
-        return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
+        shown = self.url.difference_update_query(["password"])  # where libpq's addresses may have it too
+        return shown.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
 
     @asynccontextmanager
     async def transaction(self, *, long: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -359,13 +363,12 @@ async def next_number(connection: AsyncConnection, name: str) -> int:
     return int(value)
 
 
-async def wait_for(database: Database, seconds: float) -> None:
+async def wait_for(database: Database, seconds: float, named: str = CONFIGURED) -> None:
     """Wait until the database answers; raise DatabaseError with its own words when it does not in time."""
     try:
         async with asyncio.timeout(seconds), database.reading() as connection:
             await connection.execute(sa.text("SELECT 1"))
     except (OSError, TimeoutError, TypeError, sa.exc.SQLAlchemyError) as error:  # TypeError: an option it does not know
         raise DatabaseError(
-            f"The database at {database.address} does not answer. Is it running, and is [database] url (or "
-            "REFLOCK_DATABASE_URL) right?"
+            f"The database at {database.address} does not answer. Is it running, and is {named} right?"
         ) from error

@@ -1,6 +1,5 @@
-"""What lanes share: what a server counts is counted, only its answer reopens it, and nobody asks again and again for room."""
+"""What lanes share: what a server counts is counted, and only its answer opens a line again."""
 
-import asyncio
 import socket
 
 import pytest

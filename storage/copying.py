@@ -1,0 +1,204 @@
+"""Copy everything from one database into an empty one, of either kind: all of it in one transaction, or nothing."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import REGCLASS
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage import links
+from storage.database import Database
+from storage.engines import DatabaseError
+from storage.tables import account, metadata, sequence, upload
+
+# What is held in memory at a time: so many rows, and of their blobs so many bytes, unless a single one is longer.
+_ROWS_A_PAGE: Final = 1_000
+_BYTES_A_PAGE: Final = 4 << 20
+
+# By which name a copy is alone on a database.
+_NAME: Final = "db copy"
+
+# Where SQLite keeps the last id of each table that must give out none twice.
+_LAST_IDS: Final = sa.table("sqlite_sequence", sa.column("name", sa.String()), sa.column("seq", sa.BigInteger()))
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was taken along."""
+
+    people: int
+    links: int
+    rows: int
+
+
+async def copy(source: Database, target: Database, progress: Callable[[int, int], None]) -> Copied:
+    """Copy everything into a database that is empty; DatabaseError when that cannot be. `progress` is told rows done, and all.
+
+    Ids stay what they are, and those that were given out once are not given out by the copy either.
+    """
+    await source.check_version()
+    if source.url == target.url:
+        raise DatabaseError(f"{target.address} is the database that is to be copied. Give another one, which is empty.")
+    async with _alone(source), _alone(target):
+        await _refuse_filled(target)
+        await target.upgrade()
+        try:
+            async with source.reading() as old, target.transaction(long=True) as new:
+                copied = await _copy_rows(old, new, progress)
+                await _refuse_company(source)
+                await _refuse_company(target)
+        except (sa.exc.DBAPIError, OSError) as error:
+            raise DatabaseError(
+                f"The copy to {target.address} broke off ({_reason(error)}). Nothing was copied: mend that, then begin "
+                "again with the same command."
+            ) from error
+    return copied
+
+
+async def _copy_rows(old: AsyncConnection, new: AsyncConnection, progress: Callable[[int, int], None]) -> Copied:
+    await new.execute(sa.delete(sequence))  # where each begins was written with the schema
+    counted = await _count(old)
+    done, rows = 0, sum(counted.values())
+    for table in metadata.sorted_tables:  # whoever is referred to comes first
+        insert = str(sa.insert(table).inline().compile(dialect=new.dialect, column_keys=table.c.keys()))
+        async for page in _pages(old, table):
+            await new.exec_driver_sql(insert, page)
+            done += len(page)
+            progress(done, rows)
+    await _go_on_counting(new, await _last_ids(old))
+    if differing := [name for name, n in (await _count(new)).items() if n != counted[name]]:
+        raise DatabaseError(
+            f"The copy does not hold as many rows as the database that was copied (of {', '.join(differing)}): it was "
+            "undone. Does something else write there? End it, then begin again."
+        )
+    people = await new.scalar(
+        sa.select(sa.func.count(sa.distinct(account.c.person_id)))
+    )  # not those who were forgotten
+    return Copied(people or 0, (await links.counts(new)).links, rows)
+
+
+async def _pages(connection: AsyncConnection, table: sa.Table) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
+    """Yield all rows, in pages by their primary key; how long blobs are is asked for before they are read."""
+    columns = list(table.primary_key.columns)
+    key, types = sa.tuple_(*columns), [each.type for each in columns]
+    blobs = [each for each in table.c if isinstance(each.type, sa.LargeBinary)]
+    size = sum((sa.func.coalesce(sa.func.length(each), 0) for each in blobs), start=sa.literal(0))
+    beyond: list[Any] = []
+    while True:
+        sizes = (
+            await connection.execute(sa.select(*columns, size).where(*beyond).order_by(*columns).limit(_ROWS_A_PAGE))
+        ).all()
+        if not sizes:
+            return
+        last = sa.tuple_(*_last_of_a_page(sizes), types=types)
+        rows = await connection.execute(sa.select(table).where(*beyond, key <= last).order_by(*columns))
+        yield [tuple(row) for row in rows]
+        beyond = [key > last]
+
+
+def _last_of_a_page(sizes: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    """Return the primary key of the last row that goes into a page; at least one does."""
+    taken = 0
+    last = sizes[0]
+    for row in sizes:
+        taken += row[-1]
+        if taken > _BYTES_A_PAGE:
+            break
+        last = row
+    return last[:-1]
+
+
+async def _count(connection: AsyncConnection) -> dict[str, int]:
+    """Return how many rows each table has."""
+    return {
+        table.name: int(await connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
+        for table in metadata.sorted_tables
+    }
+
+
+async def _last_ids(connection: AsyncConnection) -> dict[str, int]:
+    """Return for each table that numbers its rows the last number it gave out, though its row may be gone."""
+    last: dict[str, int] = {}
+    for table in metadata.sorted_tables:
+        column = table.autoincrement_column
+        if column is None:
+            continue
+        if connection.dialect.name == "sqlite":
+            given = sa.select(_LAST_IDS.c.seq).where(_LAST_IDS.c.name == table.name)
+        else:
+            given = sa.select(sa.func.pg_sequence_last_value(_counter(table, column)))
+        highest = await connection.scalar(sa.select(sa.func.max(column)))
+        last[table.name] = max(await connection.scalar(given) or 0, highest or 0)
+    # Lists are numbered by the table itself on SQLite, in the order of the commits on PostgreSQL.
+    numbered = await connection.scalar(sa.select(sequence.c.value).where(sequence.c.name == upload.name))
+    last[upload.name] = max(last[upload.name], numbered or 0)
+    return last
+
+
+async def _go_on_counting(connection: AsyncConnection, last: Mapping[str, int]) -> None:
+    """Have every table go on after the last number that was given out."""
+    for name, number in last.items():
+        table = metadata.tables[name]
+        if number and connection.dialect.name == "sqlite":
+            await connection.execute(sa.delete(_LAST_IDS).where(_LAST_IDS.c.name == name))
+            if table.dialect_options["sqlite"]["autoincrement"]:
+                await connection.execute(sa.insert(_LAST_IDS).values(name=name, seq=number))
+        elif number and table.autoincrement_column is not None:
+            await connection.execute(sa.select(sa.func.setval(_counter(table, table.autoincrement_column), number)))
+    following = sa.update(sequence).where(sequence.c.name == upload.name).values(value=last[upload.name])
+    await connection.execute(following)
+
+
+def _counter(table: sa.Table, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """Name the sequence by which PostgreSQL numbers a table's rows."""
+    return sa.cast(sa.func.pg_get_serial_sequence(table.name, column.name), REGCLASS)
+
+
+@asynccontextmanager
+async def _alone(database: Database) -> AsyncIterator[None]:
+    """Be the only Reflock on a database; DatabaseError when another one works on it."""
+    async with database.alone(_NAME):
+        await _refuse_company(database)
+        yield
+
+
+async def _refuse_company(database: Database) -> None:
+    """Refuse when another Reflock works on a PostgreSQL database; SQLite's file belongs to whoever is alone in it.
+
+    Every process that runs there holds a lock by its name, as this one does (see `Database.alone`).
+    """
+    if database.is_sqlite:
+        return
+    async with database.reading() as connection:
+        locks = await connection.scalar(
+            sa.text(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+        )
+    if locks != 1:
+        raise DatabaseError(f"A Reflock works on {database.address}. End every process of it, then begin again.")
+
+
+async def _refuse_filled(database: Database) -> None:
+    """Refuse a database that holds anything: it is neither overwritten nor mixed with another one."""
+    async with database.reading() as connection:
+        there = set(await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names()))
+        for table in metadata.sorted_tables:
+            used = sa.select(sa.literal(1)).select_from(table)
+            if table is sequence:  # its rows come with the schema
+                used = used.where(sequence.c.value > 0)
+            if table.name in there and await connection.scalar(used.limit(1)):
+                raise DatabaseError(
+                    f"{database.address} is not empty: there is something in its table {table.name}. Give a new, empty "
+                    "database; what is in this one is left as it is."
+                )
+
+
+def _reason(error: BaseException) -> str:
+    """Return what a database calls its trouble, without what people said, which stands in its longer messages."""
+    orig = getattr(error, "orig", None) or error
+    return getattr(orig, "sqlite_errorname", None) or type(orig.__cause__ or orig).__name__
