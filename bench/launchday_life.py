@@ -94,10 +94,10 @@ class Life:
         }
         parts = [
             *(
-                listen(Inbox(self.events, router, network), network, poll_seconds[name])
+                listen(Inbox(self.events, router, network), network, poll_seconds[name], self.events.outage)
                 for name, network in self._networks.items()
             ),
-            perform(self.outbox, wake, self.events.clock),
+            perform(self.outbox, wake, self.events.clock, self.events.outage),
             self._every(notices.tick_seconds, ticks.newcomers),
             self._every(10, ticks.index),
             self._every(60 * privacy.wipe_minutes, ticks.wipe),

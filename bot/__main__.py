@@ -264,6 +264,7 @@ def _in_loop(
     from bot.networks.errors import NetworkError
     from storage.engines import DatabaseError
     from storage.keys import BadKeyError
+    from storage.trouble import is_trouble, words_of
 
     shown: Callable[[str], str] = str
     try:
@@ -279,6 +280,11 @@ def _in_loop(
         sys.exit(_EXIT_CONFIGURATION)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if not is_trouble(error) or isinstance(error, BrokenPipeError):
+            raise
+        click.echo(f"reflock: {shown(f'The database does not answer any more: {words_of(error)}')}", err=True)
+        sys.exit(_EXIT_CONFIGURATION)
 
 
 if __name__ == "__main__":

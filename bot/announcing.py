@@ -11,7 +11,8 @@ from bot.events import Events
 from bot.portions import Portion
 from handlers import notices
 from storage import accounts, links
-from storage.database import is_trouble, patiently
+from storage.database import patiently
+from storage.trouble import is_trouble
 
 _log = structlog.get_logger()
 

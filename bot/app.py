@@ -71,9 +71,10 @@ def make_keys(loaded: Loaded) -> Keys:
 
 
 @asynccontextmanager
-async def open_database(loaded: Loaded, to: str = "") -> AsyncIterator[Database]:
+async def open_database(loaded: Loaded, to: str = "", *, worker: str | None = None) -> AsyncIterator[Database]:
     """Open the configured database, or the one that a command is given by `--to`, without looking at its revision."""
-    database = Database(loaded.from_folder(to) if to else loaded.database_url)
+    url = loaded.from_folder(to) if to else loaded.database_url
+    database = Database(url, name=f"reflock {worker or loaded.config.bot.worker}")
     try:
         await wait_for(database, _DATABASE_SECONDS, "--to" if to else CONFIGURED)
         yield database
@@ -93,7 +94,7 @@ async def open_app(
     """
     keys = make_keys(loaded)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(loaded))
+        database = await stack.enter_async_context(open_database(loaded, worker=worker))
         if log_in and await database.is_empty():
             await database.upgrade()
         await database.check_version()

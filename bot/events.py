@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from bot.networks.text import split
+from bot.outage import Outage
 from handlers.context import Context, Heard, Speech, World
 from handlers.texts import Catalogue
 from storage import accounts, deliveries, lanes
@@ -40,6 +41,7 @@ class Events:
         self.catalogue: Final = catalogue
         self.networks: Final = networks
         self.clock: Final = clock
+        self.outage: Final = Outage(database.address, clock)
         self.on_promise: Callable[[], None] = _nothing
 
     @asynccontextmanager

@@ -19,10 +19,11 @@ from handlers.routing import Router
 from handlers.texts import N_
 from storage import accounts, messages
 from storage.accounts import Met
-from storage.database import is_trouble, patiently
+from storage.database import patiently
 from storage.keys import LostSecretError, new_code
 from storage.messages import Failed, Heard
 from storage.records import MessageState
+from storage.trouble import is_trouble
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

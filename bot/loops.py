@@ -10,12 +10,14 @@ import structlog
 from bot.inbox import Inbox
 from bot.networks import Network
 from bot.networks.errors import Refused, Unavailable
-from bot.outbox import Outbox
+from bot.outage import Outage
+from bot.outbox import KEEPING, Outbox
 
 _log = structlog.get_logger()
 
 _LONGEST_PAUSE: Final = 300.0
-# A network that is down is asked nearly as often as one that is well: so it is noticed at once when it answers again.
+# A network or a database that is down is asked nearly as often as one that is well: so it is noticed at once when it
+# answers again.
 _LONGEST_SILENCE: Final = 5.0
 # A promise rings a bell, in this process and on PostgreSQL in all; this is for a bell that was not heard.
 _IDLE_SECONDS: Final = 15.0
@@ -42,17 +44,17 @@ class Wake:
             self._event.clear()
 
 
-async def listen(inbox: Inbox, network: Network, poll_seconds: float) -> None:
+async def listen(inbox: Inbox, network: Network, poll_seconds: float, outage: Outage) -> None:
     """Hear one network for as long as the process lives."""
 
     async def turn() -> None:
         if not await inbox.turn():
             await network.wait(poll_seconds)
 
-    await _forever(f"listening to {network.name}", turn)
+    await forever(f"listening to {network.name}", turn, outage)
 
 
-async def perform(outbox: Outbox, wake: Wake, clock: Callable[[], int]) -> None:
+async def perform(outbox: Outbox, wake: Wake, clock: Callable[[], int], outage: Outage) -> None:
     """Keep promises for as long as the process lives."""
 
     async def turn() -> None:
@@ -60,10 +62,10 @@ async def perform(outbox: Outbox, wake: Wake, clock: Callable[[], int]) -> None:
         idle = _IDLE_SECONDS if due_at is None else (due_at - clock()) / 1000
         await wake.wait(min(_IDLE_SECONDS, max(0.01, idle)))
 
-    await _forever("keeping promises", turn)
+    await forever(KEEPING, turn, outage)
 
 
-async def _forever(what: str, turn: Callable[[], Awaitable[None]]) -> None:
+async def forever(what: str, turn: Callable[[], Awaitable[None]], outage: Outage) -> None:
     """Take one turn after the other; after a failure, wait longer each time, but as long as the network said."""
     failures = 0
     while True:
@@ -80,10 +82,14 @@ async def _forever(what: str, turn: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(_pause(failures + 4))
         except Exception as error:  # noqa: BLE001  # one bad turn must not end the process
             failures += 1
-            _log.exception("turn failed", what=what, error=type(error).__name__)
-            await asyncio.sleep(_pause(failures))
+            pause = _pause(failures, _LONGEST_SILENCE)
+            if not outage.met(what, error, pause_s=round(pause, 1)):
+                pause = _pause(failures)
+                _log.exception("turn failed", what=what, error=type(error).__name__)
+            await asyncio.sleep(pause)
         else:
             failures = 0
+            outage.passed(what)
 
 
 def _pause(failures: int, at_most: float = _LONGEST_PAUSE) -> float:

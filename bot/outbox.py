@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
+# What a worker does, as the log calls it.
+KEEPING: Final = "keeping promises"
 _FIRST_PAUSE: Final = 2_000
 _LONGEST_PAUSE: Final = 3_600_000
 _GIVE_UP_AFTER: Final = 3 * 86_400_000
@@ -177,7 +179,8 @@ class Outbox:
         """Let go of a lane; one that stumbled costs the others nothing, and its lease ends by itself."""
         waited_for = line.places <= 0
         line.end(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._events.outage.met(KEEPING, error):
             _log.error("lane crashed", error=type(error).__name__, exc_info=error)
         elif not waited_for and not task.cancelled() and not task.result():
             return
@@ -224,7 +227,8 @@ class Outbox:
             try:
                 due = await self._step(lease, act[0], performed)
             except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
-                _log.exception("not settled", delivery=act[0].id, kind=act[0].kind, error=type(error).__name__)
+                if not self._events.outage.met(KEEPING, error):
+                    _log.exception("not settled", delivery=act[0].id, kind=act[0].kind, error=type(error).__name__)
                 due = await self._step(lease, act[0], _failed(act))
         return due is None or not final
 
@@ -354,7 +358,8 @@ class Outbox:
         except Unavailable as unavailable:
             return Performed(_nothing, unavailable, due, 0 if unavailable.begun else len(due))
         except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
-            _log.exception("delivery crashed", delivery=due[0].id, kind=due[0].kind, error=type(error).__name__)
+            if not self._events.outage.met(KEEPING, error):
+                _log.exception("delivery crashed", delivery=due[0].id, kind=due[0].kind, error=type(error).__name__)
             return _failed(due)
 
     def _settle_refused(self, performer: Performer, due: Sequence[Delivery], reason: str) -> Settle:

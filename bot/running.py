@@ -12,12 +12,15 @@ import structlog
 from bot.app import App, open_app
 from bot.config import ConfigError, Loaded
 from bot.inbox import Inbox
-from bot.loops import Wake, listen, perform
+from bot.loops import Wake, forever, listen, perform
 from bot.networks import Network
+from bot.networks.errors import Unavailable
+from bot.outage import Outage
 from bot.outbox import Outbox
 from bot.schedule import make_schedule
 from storage.bell import hear_bell
-from storage.database import Database, is_trouble
+from storage.database import Database, Only
+from storage.engines import DatabaseError
 from storage.records import NetworkName
 
 _log = structlog.get_logger()
@@ -59,26 +62,29 @@ async def run_app(loaded: Loaded, role: Role = Role.ALL, worker: str | None = No
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_app(loaded, log_in=role is not Role.WEB, worker=worker) as app, AsyncExitStack() as stack:
-        database = app.events.database
+        database, outage = app.events.database, app.events.outage
         if database.is_sqlite and role is not Role.ALL:
             raise ConfigError("Several processes need PostgreSQL: with SQLite, leave --role away.")
         name = worker or loaded.config.bot.worker
-        await stack.enter_async_context(database.alone(name if role.works else f"{name} {role}"))
+        if not database.is_sqlite:  # where there may be others
+            structlog.contextvars.bind_contextvars(worker=name)
+        alone_as = name if role.works else f"{name} {role}"
+        alone = await stack.enter_async_context(database.alone(alone_as))
         wake = Wake()
         app.events.on_promise = wake.ring
-        parts: list[Coroutine[Any, Any, None]] = []
-        facts: dict[str, object] = {"role": role.value, "networks": sorted(app.networks)}
+        parts: list[Coroutine[Any, Any, None]] = [_stay_alone(database, alone, alone_as, outage)]
+        facts: dict[str, object] = {"role": role.value, "networks": sorted(name.value for name in app.networks)}
         if role.listens:
             parts += [
-                _listen_alone(database, inbox, app.networks[name], _poll_seconds(loaded, name))
+                _listen_alone(database, inbox, app.networks[name], _poll_seconds(loaded, name), outage)
                 for name, inbox in app.inboxes.items()
             ]
         if role.works:
             facts["lanes_recovered"] = await app.outbox.recover()
             parts += [
-                perform(app.outbox, wake, app.events.clock),
+                perform(app.outbox, wake, app.events.clock, outage),
                 hear_bell(database, wake.ring),
-                _stand_in(app.outbox, wake, database),
+                _stand_in(app.outbox, wake, database, outage),
             ]
             schedule = make_schedule(app.events, app.announcing, loaded)
             schedule.start()
@@ -109,29 +115,61 @@ async def _serve(app: App, stack: AsyncExitStack) -> str:
     return server.url
 
 
-async def _listen_alone(database: Database, inbox: Inbox, network: Network, poll_seconds: float) -> None:
+async def _listen_alone(
+    database: Database, inbox: Inbox, network: Network, poll_seconds: float, outage: Outage
+) -> None:
     """Listen to one network as the only process that does; stand by while another one does."""
-    while True:
+    standing_by = False
+
+    async def turn() -> None:
+        nonlocal standing_by
         async with database.only_one(f"listening to {network.name} as {network.handle}") as only:
             if only:
-                _log.info("listening", network=network.name)
+                standing_by = False
+                _log.info("listening", network=network.name.value)
                 inbox.begin()
-                await _first_of(listen(inbox, network, poll_seconds), only.lost())
-                _log.warning("another process may be listening now", network=network.name)
+                await _first_of(listen(inbox, network, poll_seconds, outage), only.lost())
+                raise Unavailable("another process may be listening now", retry_in=_STAND_BY_SECONDS)
+            if not standing_by:
+                standing_by = True
+                _log.info("standing by", network=network.name.value, why="another process listens")
         await asyncio.sleep(_STAND_BY_SECONDS)
 
+    await forever(f"listening to {network.name}", turn, outage)
 
-async def _stand_in(outbox: Outbox, wake: Wake, database: Database) -> None:
-    """Go on with what workers left that died; on SQLite there are no others."""
-    while not database.is_sqlite:
-        await asyncio.sleep(_STAND_BY_SECONDS)
+
+async def _stay_alone(database: Database, alone: Only, name: str, outage: Outage) -> None:
+    """Take the name anew whenever its connection was lost, or others would take us for dead and do our work again."""
+    what = "holding its name"
+
+    async def turn() -> None:
         try:
-            if recovered := await outbox.recover_from_others():
-                _log.warning("another worker died", lanes_recovered=recovered)
-                wake.ring()
-        except Exception as error:
-            if not is_trouble(error):
-                raise
+            async with database.alone(name) as again:
+                _log.info("holds its name again")
+                outage.passed(what)
+                await again.lost()
+        except (
+            DatabaseError
+        ) as error:  # the server has not yet given our former connection up, or it is another process
+            raise Unavailable(str(error)) from None
+        raise Unavailable("its connection was lost", retry_in=0)
+
+    if not database.is_sqlite:
+        await alone.lost()
+        await forever(what, turn, outage)
+
+
+async def _stand_in(outbox: Outbox, wake: Wake, database: Database, outage: Outage) -> None:
+    """Go on with what workers left that died; on SQLite there are no others."""
+
+    async def turn() -> None:
+        await asyncio.sleep(_STAND_BY_SECONDS)
+        if recovered := await outbox.recover_from_others():
+            _log.warning("another worker died", lanes_recovered=recovered)
+            wake.ring()
+
+    if not database.is_sqlite:
+        await forever("standing in for workers that died", turn, outage)
 
 
 async def _first_of(*parts: Coroutine[Any, Any, None]) -> None:

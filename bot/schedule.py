@@ -11,6 +11,7 @@ import structlog
 from bot.announcing import Announcing
 from bot.config import Loaded
 from bot.events import Events
+from bot.outage import Outage
 from handlers import privacy, stats
 from storage import segments
 
@@ -75,7 +76,7 @@ def make_schedule(events: Events, announcing: Announcing, loaded: Loaded) -> Any
     scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
 
     def add(tick: Tick, trigger: str, **when: float) -> None:
-        scheduler.add_job(_logged(tick), trigger, id=tick.__name__, **when)
+        scheduler.add_job(_logged(tick, events.outage), trigger, id=tick.__name__, **when)
 
     def alone(tick: Tick, task: str | None = None) -> Tick:
         """Have a tick done by one process at a time, however many work on the database."""
@@ -99,11 +100,14 @@ def make_schedule(events: Events, announcing: Announcing, loaded: Loaded) -> Any
     return scheduler
 
 
-def _logged(tick: Tick) -> Tick:
+def _logged(tick: Tick, outage: Outage) -> Tick:
     async def run() -> None:
         try:
             await tick()
         except Exception as error:  # noqa: BLE001  # the next tick comes, and the database still knows what is due
-            _log.exception("tick failed", tick=tick.__name__, error=type(error).__name__)
+            if not outage.met(f"tick {tick.__name__}", error):
+                _log.exception("tick failed", tick=tick.__name__, error=type(error).__name__)
+        else:
+            outage.passed(f"tick {tick.__name__}")
 
     return run

@@ -7,7 +7,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.database import Database, is_trouble
+from storage.database import Database
+from storage.trouble import is_trouble
 
 _CHANNEL: Final = "reflock_promised"
 _NOTIFY: Final = sa.select(sa.func.pg_notify(_CHANNEL, ""))
@@ -32,6 +33,6 @@ async def hear_bell(database: Database, on_ring: Callable[[], None]) -> None:
                     await asyncio.sleep(_TRIED_EVERY)
                     await line.execute(sa.text("SELECT 1"))
         except Exception as error:
-            if not is_trouble(error) and not isinstance(error, OSError):
+            if not is_trouble(error):
                 raise
         await asyncio.sleep(_PAUSE)

@@ -47,15 +47,15 @@ _WHEN_UNDONE: Final[WeakKeyDictionary[AsyncConnection, list[Callable[[], None]]]
 
 
 class Database:
-    """The two engines and the transactions made on them."""
+    """The two engines and the transactions made on them; PostgreSQL shows their connections under a `name`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, name: str = "reflock") -> None:
         self.url = parse_url(url)
         self.is_sqlite: Final = self.url.get_backend_name() == "sqlite"
         self._tasks: set[str] = set()
-        self._writer = opened(self.url, readers=False)
+        self._writer = opened(self.url, readers=False, name=name)
         if self.is_sqlite:
-            self._reader = opened(self.url, readers=True)
+            self._reader = opened(self.url, readers=True, name=name)
         else:  # the same connections: PostgreSQL's default would show every statement a newer state
             self._reader = ReadyEngine(self._writer.sync_engine.execution_options(isolation_level="REPEATABLE READ"))
 
@@ -84,14 +84,14 @@ class Database:
             raise
 
     @asynccontextmanager
-    async def alone(self, worker: str) -> AsyncIterator[None]:
+    async def alone(self, worker: str) -> AsyncIterator["Only"]:
         """Be the only living process of this name; DatabaseError when another one is.
 
         On PostgreSQL as long as the connection lives; on SQLite the file belongs to one process, whatever its name.
         """
         held = _alone_in_file(self.url) if self.is_sqlite else _alone_on_server(self._writer, worker)
-        async with held:
-            yield
+        async with held as only:
+            yield only
 
     async def has_died(self, connection: AsyncConnection, worker: str) -> bool:
         """Tell whether no process of this name is alive (see `alone`); it cannot come to life before the commit."""
@@ -288,7 +288,7 @@ def _lock_key(name: str) -> int:
 
 
 @asynccontextmanager
-async def _alone_on_server(engine: AsyncEngine, worker: str) -> AsyncIterator[None]:
+async def _alone_on_server(engine: AsyncEngine, worker: str) -> AsyncIterator[Only]:
     key = _lock_key(f"reflock worker {worker}")
     async with engine.connect() as plain:
         connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
@@ -302,11 +302,11 @@ async def _alone_on_server(engine: AsyncEngine, worker: str) -> AsyncIterator[No
             if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
                 raise
             raise DatabaseError(
-                f"Another Reflock named {worker!r} works on this database. Give this one another [bot] worker, or end "
-                "that one."
+                f"Another Reflock named {worker!r} works on this database. Give this one another --worker, or "
+                "[bot] worker, or end that one."
             ) from None
         try:
-            yield
+            yield Only(mine=True, connection=connection)
         finally:
             with suppress(sa.exc.SQLAlchemyError, OSError):  # with the connection the lock is gone too
                 await connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
@@ -314,7 +314,7 @@ async def _alone_on_server(engine: AsyncEngine, worker: str) -> AsyncIterator[No
 
 
 @asynccontextmanager
-async def _alone_in_file(url: URL) -> AsyncIterator[None]:
+async def _alone_in_file(url: URL) -> AsyncIterator[Only]:
     with Path(f"{url.database}.lock").open("wb") as file:  # noqa: ASYNC230  # opened once, when the process starts
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -322,24 +322,7 @@ async def _alone_in_file(url: URL) -> AsyncIterator[None]:
             raise DatabaseError(
                 f"Another Reflock works on {url.database}. End that one first, or give this one a database of its own."
             ) from None
-        yield
-
-
-# BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN (sqlite.org/rescode.html), without their extended parts.
-_SQLITE_TROUBLE: Final = frozenset({5, 6, 8, 10, 13, 14})
-# Connection, resources, an operator, the system (PostgreSQL's appendix on error codes).
-_POSTGRES_TROUBLE: Final = frozenset({"08", "53", "57", "58"})
-
-
-def is_trouble(error: BaseException) -> bool:
-    """Tell whether the database itself is in trouble, whatever was asked of it: full, locked, read-only, out of reach."""
-    if isinstance(error, sa.exc.TimeoutError):
-        return True
-    if not isinstance(error, sa.exc.DBAPIError):
-        return False
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    state = str(getattr(error.orig, "sqlstate", None) or "")
-    return error.connection_invalidated or (code or 0) & 0xFF in _SQLITE_TROUBLE or state[:2] in _POSTGRES_TROUBLE
+        yield Only(mine=True)
 
 
 def next_numbers(name: Any) -> Any:

@@ -48,10 +48,12 @@ def parse_url(text: str) -> URL:
     return url.set(drivername=_DRIVERS[backend])
 
 
-def opened(url: URL, *, readers: bool) -> ReadyEngine:
-    """Make the engine of a database: for whoever writes or, on SQLite, for readers."""
+def opened(url: URL, *, readers: bool, name: str) -> ReadyEngine:
+    """Make the engine of a database: for whoever writes or, on SQLite, for readers; PostgreSQL is told the `name`."""
     if url.get_backend_name() != "sqlite":
-        made = create_async_engine(url, pool_size=10, max_overflow=10, hide_parameters=True)
+        # Under this name pg_stat_activity shows whose connections they are.
+        named = {"server_settings": {"application_name": name}}
+        made = create_async_engine(url, pool_size=10, max_overflow=10, hide_parameters=True, connect_args=named)
         engine = ReadyEngine(made.sync_engine)
         _ask_after_a_pause(engine.sync_engine)
         return engine

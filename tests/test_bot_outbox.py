@@ -197,7 +197,7 @@ async def test_the_loop_hears_of_new_promises_while_a_slow_server_is_waited_for(
     wake = Wake()
     house.events.on_promise = wake.ring
     one = house.worker()
-    loop = asyncio.create_task(perform(one, wake, house.clock))
+    loop = asyncio.create_task(perform(one, wake, house.clock, house.events.outage))
     async with held(house, "slow"):
         await house.promise("slow")
         wake.ring()
@@ -482,7 +482,7 @@ async def test_who_waits_for_a_place_gets_it_when_a_word_is_said_that_leads_to_n
     await house.promise("first", lane_name="say:alice")
     await house.promise("second", lane_name="say:bob")
     one = house.worker(lanes=1)
-    loop = asyncio.create_task(perform(one, wake, house.clock))
+    loop = asyncio.create_task(perform(one, wake, house.clock, house.events.outage))
     await until(lambda: len(house.post.said) == 2)
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)

@@ -34,6 +34,8 @@ def write_configuration(folder: Path, service_url: str, *, password: str = "the 
 async def start(config: Path, *command: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
+        "-W",
+        "error",
         "-m",
         "bot",
         *command,

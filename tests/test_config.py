@@ -250,7 +250,7 @@ def test_a_real_process_ends_without_a_traceback(tmp_path: Path, spoilt: dict[st
     for name in {"REFLOCK_PSEUDONYM_KEY", "REFLOCK_GRANT_KEYS"} - set(spoilt):
         del environment[name]  # those that init made
 
-    command = [sys.executable, "-m", "bot", "run", "--config", str(tmp_path / "config.toml")]
+    command = [sys.executable, "-W", "error", "-m", "bot", "run", "--config", str(tmp_path / "config.toml")]
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     assert ran.returncode == 2, ran.stderr

@@ -344,7 +344,7 @@ async def test_a_password_is_not_quoted_in_any_spelling(surgery: Surgery) -> Non
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "bot", *arguments, "--config", str(folder / "config.toml")]
+    return [sys.executable, "-W", "error", "-m", "bot", *arguments, "--config", str(folder / "config.toml")]
 
 
 @pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--json"], ["db", "upgrade"]])
@@ -417,6 +417,8 @@ async def test_the_command_checks_sets_and_is_content_on_postgresql(tmp_path: Pa
         for options in ([], ["--fix", "--yes", "--json"], []):
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-W",
+                "error",
                 "-m",
                 "bot",
                 "doctor",

@@ -25,7 +25,7 @@ def write_configuration(folder: Path, database_url: str) -> Path:
 
 
 def reflock(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bot", *words, "--config", str(config)]
+    command = [sys.executable, "-W", "error", "-m", "bot", *words, "--config", str(config)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 

