@@ -180,8 +180,9 @@ class Outbox:
         waited_for = line.places <= 0
         line.end(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not self._events.outage.met(KEEPING, error):
-            _log.error("lane crashed", error=type(error).__name__, exc_info=error)
+        if error is not None:
+            if not self._events.outage.met(KEEPING, error):
+                _log.error("lane crashed", error=type(error).__name__, exc_info=error)
         elif not waited_for and not task.cancelled() and not task.result():
             return
         self._events.on_promise()

@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.database import Database
+from storage.ready import ready
 from storage.trouble import is_trouble
 
 _CHANNEL: Final = "reflock_promised"
-_NOTIFY: Final = sa.select(sa.func.pg_notify(_CHANNEL, ""))
+_NOTIFY: Final = ready(sa.select(sa.func.pg_notify(_CHANNEL, "")))
 # How often the line to the server is tried, and the pause before there is a new one.
 _TRIED_EVERY: Final = 30.0
 _PAUSE: Final = 2.0
