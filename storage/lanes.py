@@ -226,7 +226,8 @@ def _first(among: Among) -> list[Any]:
     where = _is_among(among)
     idle = sa.and_(where, lane.c.next_at.is_not(None), lane.c.leased_until.is_(None))
     free_at = sa.case((lane.c.leased_until > lane.c.next_at, lane.c.leased_until), else_=lane.c.next_at)
-    held = sa.and_(where, lane.c.leased_until.is_not(None), lane.c.rank.in_(among.ranks))
+    # Compared, not only said to be there: by that SQLite finds them in the index of those that are leased.
+    held = sa.and_(where, lane.c.leased_until > 0, lane.c.rank.in_(among.ranks))
     return [
         sa.select(sa.func.min(free_at)).where(held).scalar_subquery(),
         *(
