@@ -8,6 +8,7 @@ FOLDER holds their output, as `python -m bench.all` leaves it there: `links.json
 
 import json
 import platform
+import re
 import sqlite3
 import statistics
 from collections.abc import Mapping, Sequence
@@ -136,12 +137,17 @@ def plot(measured: Sequence[Measured]) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
+def _by_hand(command: str) -> str:
+    """Return a command as one types it in a clone."""
+    return re.sub(r"\bpython\b", ".venv/bin/python", command).replace("{url}", "'{url}'")
+
+
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def main(folder: Path) -> None:
     """Read what was printed, and write it down."""
     measured = read(folder)
-    commands = "\n".join(f"- `{name}`: `{command}`" for name, command in COMMANDS.items())
+    commands = "\n".join(f"- `{name}`: `{_by_hand(command)}`" for name, command in COMMANDS.items())
     remarks = (folder / "remarks.md").read_text("utf-8").strip() if (folder / "remarks.md").exists() else ""
     times = max(len(runs(folder, name)) for name in COMMANDS)
     text = f"""# Benchmarks
@@ -155,8 +161,8 @@ Measured on {datetime.now(UTC):%d %B %Y} on {machine()}.
 
 {remarks}
 
-Each of these prints one JSON object, and `--quick` takes at most a minute. `python -m bench.all FOLDER` runs them all, and
-`python -m bench.report FOLDER` made this page from what they printed:
+Each of these prints one JSON object, and takes about a minute with `--quick`. `.venv/bin/python -m bench.all FOLDER` runs them
+all, and `.venv/bin/python -m bench.report FOLDER` made this page from what they printed:
 
 {commands}
 """
