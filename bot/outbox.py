@@ -12,7 +12,7 @@ import structlog
 from bot.events import Events
 from bot.lines import AFTER_OTHERS, Line, WorkedLine
 from bot.networks.errors import NotAsked, Refused, Unavailable
-from storage import accounts, budgets, deliveries, lanes
+from storage import accounts, bell, budgets, deliveries, lanes
 from storage.budgets import Allowance
 from storage.database import patiently
 from storage.lanes import ASKING, SPEAKING, Among, Lease
@@ -28,6 +28,8 @@ KEEPING: Final = "keeping promises"
 _FIRST_PAUSE: Final = 2_000
 _LONGEST_PAUSE: Final = 3_600_000
 _GIVE_UP_AFTER: Final = 3 * 86_400_000
+# So many are dropped in one transaction at most, for which others may not write.
+_DROPPED_AT_ONCE: Final = 50
 
 Settle = Callable[["AsyncConnection"], Awaitable[None]]
 
@@ -289,11 +291,15 @@ class Outbox:
             act.cancel()
 
     async def _take(self, connection: "AsyncConnection", lease: Lease) -> list[Delivery] | None:
-        """Take what may be performed now, or give the lane back: None when there will be something to do in it."""
-        now = self._events.clock()
-        while not self._stopping and (due := await deliveries.take(connection, lease.lane, now, 1)):
+        """Take what may be performed now, or give the lane back: None when there will be something to do because of it."""
+        now, dropped = self._events.clock(), 0
+        while not self._stopping and dropped < _DROPPED_AT_ONCE:
+            due = await deliveries.take(connection, lease.lane, now, 1)
+            if not due:
+                break
             performer = self._performers[due[0].kind]
             if not await self._still_allowed(connection, performer, due, now):
+                dropped += 1
                 continue
             if granted := await self._within_budget(connection, performer, due[0], now):
                 # Only as many as there is room for are looked at: a batch for each of thousands would be too much.
@@ -303,11 +309,16 @@ class Outbox:
                     await self._give_back(connection, performer, due[0], unused)
                 return due
             await deliveries.postpone(connection, due, due[0].due_at, performed=False)
-            # In a line it keeps its place: nobody in it is begun before there is room.
-            again_at = None if performer.lines else await self._room_at(connection, performer, due[0], now)
+            # In a line it keeps its place: nobody in it is begun before there is room. But not for the sake of an answer
+            # that waits longer: then it would be begun again and again.
+            keeps_place = performer.lines and deliveries.is_urgent(due[0])
+            again_at = None if keeps_place else await self._room_at(connection, performer, due[0], now)
             await lanes.release(connection, lease, not_before=again_at)
             return None
-        return [] if await lanes.release(connection, lease) is None else None
+        left = await lanes.release(connection, lease)
+        if self._stopping and left is not None:
+            await bell.ring(connection)  # for the others, who take it over
+        return [] if left is None and not dropped else None
 
     async def _still_allowed(
         self, connection: "AsyncConnection", performer: Performer, due: list[Delivery], now: int

@@ -60,13 +60,14 @@ class Post(Performer):
     deadlocks: int = 0
     breaks: set[str] = field(default_factory=set)
     final: bool = False
+    called_off: dict[str, str] = field(default_factory=dict)
 
     async def may_not(self, _connection: AsyncConnection, due: Sequence[Delivery]) -> Mapping[int, str]:
         keys = [each.key for each in due]
         self.looked_at += keys
         if self.breaks.intersection(keys):
             raise RuntimeError("a mistake of ours")
-        return {}
+        return {each.id: self.called_off[each.key] for each in due if each.key in self.called_off}
 
     def budget(self, first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
         for line in self.lines:
