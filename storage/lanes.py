@@ -145,10 +145,8 @@ async def wake(connection: AsyncConnection, due: Mapping[str, tuple[int, int]]) 
     await connection.execute(_wake(connection), woken)
 
 
-def _is_among(among: Among) -> sa.ColumnElement[bool]:
-    if among.line:
-        return lane.c.line == among.line
-    return lane.c.line != among.but
+def _is_among(among: Among, line: sa.ColumnElement[str] = lane.c.line) -> sa.ColumnElement[bool]:
+    return line == among.line if among.line else line != among.but
 
 
 @cache
@@ -223,11 +221,11 @@ async def release_worker(connection: AsyncConnection, worker: str) -> int:
 
 def _first(among: Among) -> list[Any]:
     """Ask when the first lane of each rank has something to do, and the first that is worked on."""
-    where = _is_among(among)
-    idle = sa.and_(where, lane.c.next_at.is_not(None), lane.c.leased_until.is_(None))
+    idle = sa.and_(_is_among(among), lane.c.next_at.is_not(None), lane.c.leased_until.is_(None))
     free_at = sa.case((lane.c.leased_until > lane.c.next_at, lane.c.leased_until), else_=lane.c.next_at)
-    # Compared, not only said to be there: by that SQLite finds them in the index of those that are leased.
-    held = sa.and_(where, lane.c.leased_until > 0, lane.c.rank.in_(among.ranks))
+    # Line and rank are no bare columns here, or SQLite would look for the few that are leased among all that wait.
+    line, rank = lane.c.line.concat(""), lane.c.rank + 0
+    held = sa.and_(lane.c.leased_until > 0, _is_among(among, line), rank.in_(among.ranks))
     return [
         sa.select(sa.func.min(free_at)).where(held).scalar_subquery(),
         *(

@@ -13,7 +13,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 metadata = MetaData(
@@ -280,15 +279,7 @@ lane = Table(
     Column("leased_until", BigInteger),
     Column("failures", Integer, nullable=False),
     Index("ix_lane_line_rank_next_at", "line", "rank", "next_at"),
-    # Of those that are leased alone: the few among the many that wait.
-    Index(
-        "ix_lane_line_rank_leased_until",
-        "line",
-        "rank",
-        "leased_until",
-        sqlite_where=text("leased_until IS NOT NULL"),
-        postgresql_where=text("leased_until IS NOT NULL"),
-    ),
+    Index("ix_lane_leased_until", "leased_until"),
 )
 
 batch = Table(

@@ -15,11 +15,4 @@ def upgrade() -> None:
     op.drop_index("ix_lane_next_at", "lane")
     op.drop_index("ix_lane_leased_until_next_at", "lane")
     op.create_index("ix_lane_line_rank_next_at", "lane", ["line", "rank", "next_at"])
-    held = sa.text("leased_until IS NOT NULL")
-    op.create_index(
-        "ix_lane_line_rank_leased_until",
-        "lane",
-        ["line", "rank", "leased_until"],
-        sqlite_where=held,
-        postgresql_where=held,
-    )
+    op.create_index("ix_lane_leased_until", "lane", ["leased_until"])
