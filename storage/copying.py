@@ -1,7 +1,7 @@
 """Copy everything from one database into an empty one, of either kind: all of it in one transaction, or nothing."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ _BYTES_A_PAGE: Final = 4 << 20
 # By which name a copy is alone on a database.
 _NAME: Final = "db copy"
 
+_INSUFFICIENT_PRIVILEGE: Final = "42501"  # PostgreSQL's appendix on error codes
+
 # Where SQLite keeps the last id of each table that must give out none twice.
 _LAST_IDS: Final = sa.table("sqlite_sequence", sa.column("name", sa.String()), sa.column("seq", sa.BigInteger()))
 
@@ -39,35 +41,41 @@ async def copy(source: Database, target: Database, progress: Callable[[int, int]
 
     Ids stay what they are, and those that were given out once are not given out by the copy either.
     """
-    await source.check_version()
     if source.url == target.url:
         raise DatabaseError(f"{target.address} is the database that is to be copied. Give another one, which is empty.")
-    async with _alone(source), _alone(target):
-        await _refuse_filled(target)
-        await target.upgrade()
-        try:
-            async with source.reading() as old, target.transaction(long=True) as new:
-                copied = await _copy_rows(old, new, progress)
-                await _refuse_company(source)
-                await _refuse_company(target)
-        except (sa.exc.DBAPIError, OSError) as error:
-            raise DatabaseError(
-                f"The copy to {target.address} broke off ({_reason(error)}). Nothing was copied: mend that, then begin "
-                "again with the same command."
-            ) from error
+    with _in_words(target):
+        await source.check_version()
+        async with _alone(source) as at_source, _alone(target) as at_target:
+            await _refuse_filled(target)
+            await target.upgrade()
+            # What is looked at for changes is looked at before what is copied, so that nothing is written in between.
+            async with source.reading() as watched:
+                before = await _state(watched)
+                async with source.reading() as old, target.transaction(long=True) as new:
+                    copied = await _copy_rows(old, new, target, progress)
+                    await _refuse_company(source, at_source)
+                    await _refuse_company(target, at_target)
+                    if await _state(watched) != before:
+                        raise DatabaseError(
+                            f"Something was written to {source.address} meanwhile (a forget, a review?): the copy was "
+                            "undone. Begin again."
+                        )
     return copied
 
 
-async def _copy_rows(old: AsyncConnection, new: AsyncConnection, progress: Callable[[int, int], None]) -> Copied:
+async def _copy_rows(
+    old: AsyncConnection, new: AsyncConnection, target: Database, progress: Callable[[int, int], None]
+) -> Copied:
     await new.execute(sa.delete(sequence))  # where each begins was written with the schema
     counted = await _count(old)
     done, rows = 0, sum(counted.values())
     for table in metadata.sorted_tables:  # whoever is referred to comes first
         insert = str(sa.insert(table).inline().compile(dialect=new.dialect, column_keys=table.c.keys()))
-        async for page in _pages(old, table):
-            await new.exec_driver_sql(insert, page)
-            done += len(page)
-            progress(done, rows)
+        with _in_words(target, table):
+            async for page in _pages(old, table):
+                await new.exec_driver_sql(insert, page)
+                done += len(page)
+                progress(done, rows)
     await _go_on_counting(new, await _last_ids(old))
     if differing := [name for name, n in (await _count(new)).items() if n != counted[name]]:
         raise DatabaseError(
@@ -157,30 +165,54 @@ def _counter(table: sa.Table, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     return sa.cast(sa.func.pg_get_serial_sequence(table.name, column.name), REGCLASS)
 
 
+async def _state(connection: AsyncConnection) -> object:
+    """Return what is not the same any more when anything was written; only one from the same connection compares."""
+    if connection.dialect.name == "sqlite":
+        state: object = await connection.scalar(sa.text("PRAGMA data_version"))
+    else:
+        # Whatever is written makes a version of a row, which bears the number of its transaction, or takes one away.
+        versions = sa.select(sa.func.count(), sa.func.sum(sa.cast(sa.cast(sa.column("xmin"), sa.Text), sa.BigInteger)))
+        state = [(await connection.execute(versions.select_from(table))).one() for table in metadata.sorted_tables]
+    await connection.rollback()  # the next one sees what was written until then
+    return state
+
+
 @asynccontextmanager
-async def _alone(database: Database) -> AsyncIterator[None]:
-    """Be the only Reflock on a database; DatabaseError when another one works on it."""
-    async with database.alone(_NAME):
-        await _refuse_company(database)
-        yield
+async def _alone(database: Database) -> AsyncIterator[int | None]:
+    """Be the only Reflock on a database; DatabaseError when another one works on it.
+
+    On PostgreSQL the number is given of the server's process that holds the lock by which this one is (see
+    `Database.alone`).
+    """
+    async with database.alone(_NAME) as only:
+        holder = await only.connection.scalar(sa.select(sa.func.pg_backend_pid())) if only.connection else None
+        await _refuse_company(database, holder)
+        yield holder
 
 
-async def _refuse_company(database: Database) -> None:
-    """Refuse when another Reflock works on a PostgreSQL database; SQLite's file belongs to whoever is alone in it.
+async def _refuse_company(database: Database, holder: int | None) -> None:
+    """Refuse when another Reflock works on a PostgreSQL database, or may have, for this one's lock is gone.
 
-    Every process that runs there holds a lock by its name, as this one does (see `Database.alone`).
+    Every process that runs there holds a lock by its name. SQLite's file belongs to whoever is alone in it.
     """
     if database.is_sqlite:
         return
     async with database.reading() as connection:
-        locks = await connection.scalar(
+        holders = await connection.scalars(
             sa.text(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+                "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted "
                 "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
         )
-    if locks != 1:
+    at_work = set(holders)
+    if at_work - {holder}:
         raise DatabaseError(f"A Reflock works on {database.address}. End every process of it, then begin again.")
+    if holder not in at_work:
+        raise DatabaseError(
+            f"The connection that kept every other Reflock away from {database.address} was cut, by the server (its "
+            "idle_session_timeout?) or on the way there, so one may have worked on it meanwhile. Nothing was copied: "
+            "mend that, then begin again with the same command."
+        )
 
 
 async def _refuse_filled(database: Database) -> None:
@@ -196,6 +228,25 @@ async def _refuse_filled(database: Database) -> None:
                     f"{database.address} is not empty: there is something in its table {table.name}. Give a new, empty "
                     "database; what is in this one is left as it is."
                 )
+
+
+@contextmanager
+def _in_words(target: Database, table: sa.Table | None = None) -> Iterator[None]:
+    """Say in words that nothing was copied, should a database fail, and, when it is known, at which table."""
+    try:
+        yield
+    except (sa.exc.DBAPIError, OSError) as error:
+        where = "" if table is None else f" at the table {table.name}"
+        mend = "mend that"
+        if getattr(getattr(error, "orig", None), "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
+            mend = (
+                "let the role in its address own the new database, or create tables in it (GRANT CREATE ON SCHEMA "
+                "public), and the one in the old one's address read everything there"
+            )
+        raise DatabaseError(
+            f"The copy to {target.address} broke off{where} ({_reason(error)}). Nothing was copied: {mend}, then begin "
+            "again with the same command."
+        ) from error
 
 
 def _reason(error: BaseException) -> str:

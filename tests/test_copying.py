@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ import pytest
 import sqlalchemy as sa
 
 from bot.app import open_app
-from storage import accounts, links
+from storage import accounts, links, privacy
 from storage.copying import Copied, copy
 from storage.database import Database
 from storage.engines import DatabaseError
-from storage.keys import Keys64
+from storage.keys import Keys, Keys64
 from storage.records import Direction, NetworkName
 from storage.segments import Sizes, tend
 from storage.segments_check import verify
@@ -314,7 +314,7 @@ async def test_what_does_not_fit_is_named_without_what_somebody_said(
         values = {"person_id": who, "x_handle": "x", "words": "what ann said\0", "at": clock(), "done": False}
         await connection.execute(sa.insert(report).values(**values))
 
-    with pytest.raises(DatabaseError, match=r"broke off \(\w+\).*Nothing was copied") as refused:
+    with pytest.raises(DatabaseError, match=r"broke off at the table report \(\w+\).*Nothing was copied") as refused:
         await copy(database, target, nobody_told)
 
     assert "ann" not in str(refused.value)
@@ -326,6 +326,85 @@ async def test_what_does_not_fit_is_named_without_what_somebody_said(
 async def sequences(database: Database) -> list[Any]:
     async with database.reading() as connection:
         return list((await connection.execute(sa.select(metadata.tables["sequence"]))).all())
+
+
+def meanwhile(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[int, int], None]:
+    """Have something done to the end by somebody else, as soon as the first rows are copied."""
+    did: list[threading.Thread] = []
+
+    def begin(_done: int, _whole: int) -> None:
+        if not did:
+            did.append(threading.Thread(target=lambda: asyncio.run(work())))
+            did[0].start()
+            did[0].join()
+
+    return begin
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+async def test_what_is_written_meanwhile_undoes_the_copy(
+    database: Database, database_url: str, other: Database, keys: Keys, forgotten: bool
+) -> None:
+    await filled(database)
+    carol = await meet(database, "carol")
+
+    async def write() -> None:
+        command = Database(database_url)
+        async with command.transaction() as connection:
+            if forgotten:
+                await privacy.forget(connection, keys, carol, START)
+            else:  # as many rows as before, such as when keys are rotated
+                await connection.execute(sa.update(person).where(person.c.id == carol).values(stopped=True))
+        await command.close()
+
+    with pytest.raises(DatabaseError, match=r"Something was written to .* meanwhile .* the copy was undone"):
+        await copy(database, other, meanwhile(write))
+
+    assert (await everything(other))["person"] == []
+    assert (await copy(database, other, nobody_told)).people == (2 if forgotten else 3)
+    assert await everything(other) == await everything(database)
+
+
+async def test_a_copy_whose_lock_is_gone_is_undone(postgres: str, tmp_path: Path) -> None:
+    url = await fresh_postgres(postgres)
+    database, target = Database(f"sqlite:///{tmp_path / 'a.sqlite3'}"), Database(url)
+    await database.upgrade()
+    await filled(database)
+
+    async def cut() -> None:
+        server = Database(url)
+        async with server.transaction() as connection:
+            cut_off = "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory'"
+            assert (await connection.scalars(sa.text(cut_off))).all() == [True]
+        await server.close()
+
+    with pytest.raises(DatabaseError, match=r"was cut, by the server .* Nothing was copied"):
+        await copy(database, target, meanwhile(cut))
+
+    assert (await everything(target))["person"] == []
+    await copy(database, target, nobody_told)
+    await database.close()
+    await target.close()
+
+
+async def test_who_may_not_write_there_is_told_what_is_missing(postgres: str, tmp_path: Path) -> None:
+    url, source_url = await fresh_postgres(postgres), f"sqlite:///{tmp_path / 'a.sqlite3'}"
+    database, target = Database(source_url), Database(url)
+    await database.upgrade()
+    async with target.transaction() as connection:
+        await connection.execute(sa.text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+        await connection.execute(sa.text("CREATE ROLE guest LOGIN"))
+    as_guest = sa.make_url(url).set(username="guest").render_as_string()
+
+    refused = reflock(write_configuration(tmp_path, source_url), "db", "copy", "--to", as_guest)
+
+    assert refused.returncode == 2
+    assert "GRANT CREATE ON SCHEMA public" in refused.stderr
+    assert "Nothing was copied" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert await target.is_empty()
+    await database.close()
+    await target.close()
 
 
 async def test_a_bot_that_comes_meanwhile_undoes_the_copy(postgres: str, tmp_path: Path) -> None:
