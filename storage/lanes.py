@@ -137,7 +137,12 @@ def _wake(connection: AsyncConnection) -> Any:
 
 
 async def wake(connection: AsyncConnection, due: Mapping[str, tuple[int, int]]) -> None:
-    """Have lanes looked at: each with the rank of what is to be done in it, and when that is due."""
+    """Have lanes looked at: each with the rank of what is to be done in it, and when that is due.
+
+    ValueError for a rank for which nobody would ever look.
+    """
+    if unknown := {rank for rank, _ in due.values()}.difference(EVERY.ranks):
+        raise ValueError(f"There are no ranks {unknown}: from {EVERY.ranks[0]} to {EVERY.ranks[-1]}, please.")
     woken = [
         {"name": name, "line": _line_of(name), "rank": rank, "next_at": due_at, "failures": 0}
         for name, (rank, due_at) in sorted(due.items())  # in one order: two who wake the same must not deadlock

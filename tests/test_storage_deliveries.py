@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
 import sqlalchemy as sa
 
 from storage import deliveries, lanes
@@ -189,3 +190,11 @@ async def test_what_is_cancelled_at_the_moment_it_is_taken_is_not_performed(
             while not await waits(database):  # noqa: ASYNC110  # the server has no event for it
                 await asyncio.sleep(0.005)
     assert await taking == []
+
+
+async def test_a_rank_for_which_nobody_would_ever_look_is_refused(database: Database, clock: OwnClock) -> None:
+    async with database.transaction() as connection:
+        with pytest.raises(ValueError, match="no ranks"):
+            await deliveries.promise(
+                connection, [Promise(kind=DeliveryKind.REPLY, key="a", lane="say:bluesky:a", rank=6)], clock()
+            )
