@@ -281,7 +281,7 @@ def _in_loop(
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if not is_trouble(error) or isinstance(error, BrokenPipeError):
+        if not (is_trouble(error) or isinstance(error, OSError)) or isinstance(error, BrokenPipeError):
             raise
         click.echo(f"reflock: {shown(f'The database does not answer any more: {words_of(error)}')}", err=True)
         sys.exit(_EXIT_CONFIGURATION)

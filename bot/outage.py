@@ -11,6 +11,8 @@ _log = structlog.get_logger()
 
 # While it lasts, the log says so again this often, however many loops meet it.
 _SAID_AGAIN_MS: Final = 60_000
+# Nobody met it for so long: it was over. To connect in vain takes a minute, and whoever goes on trying pauses seconds.
+_OVER_AFTER_MS: Final = 120_000
 
 
 class Outage:
@@ -20,7 +22,7 @@ class Outage:
         self._address: Final = address
         self._clock: Final = clock
         self._met_by: set[str] = set()
-        self._began_at = 0
+        self._began_at = self._met_at = 0
         self._said_at: int | None = None
         self._to_be_ended = False
 
@@ -29,8 +31,9 @@ class Outage:
         if not is_trouble(error):
             return False
         now = self._clock()
-        if not self._met_by:
+        if not self._met_by or now - self._met_at > _OVER_AFTER_MS:
             self._began_at = now
+        self._met_at = now
         self._met_by.add(who)
         if self._said_at is None or now - self._said_at >= _SAID_AGAIN_MS:
             self._said_at, self._to_be_ended = now, True
@@ -43,4 +46,6 @@ class Outage:
             self._met_by.clear()
             if self._to_be_ended:
                 self._to_be_ended = False
-                _log.info("the database answers again", after_s=round((self._clock() - self._began_at) / 1000, 1))
+                # A daily tick knows only a day later that it is over.
+                ended_at = min(self._clock(), self._met_at + _OVER_AFTER_MS)
+                _log.info("the database answers again", after_s=round((ended_at - self._began_at) / 1000, 1))

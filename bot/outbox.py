@@ -113,15 +113,6 @@ class Outbox:
         async with self._events.database.transaction() as connection:
             return await lanes.release_worker(connection, self._worker)
 
-    async def recover_from_others(self) -> int:
-        """Give back what workers held that are no longer alive; return how many lanes that were."""
-        database, recovered = self._events.database, 0
-        async with database.transaction() as connection:
-            for worker in await lanes.holders(connection):
-                if worker != self._worker and await database.has_died(connection, worker):
-                    recovered += await lanes.release_worker(connection, worker)
-        return recovered
-
     async def turn(self) -> int:
         """Lease as many lanes as can be worked on, and begin with them; return how many were leased.
 

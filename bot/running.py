@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
 from typing import Any, Final
 
@@ -16,8 +16,8 @@ from bot.loops import Wake, forever, listen, perform
 from bot.networks import Network
 from bot.networks.errors import Unavailable
 from bot.outage import Outage
-from bot.outbox import Outbox
 from bot.schedule import make_schedule
+from bot.standing_in import stand_in
 from storage.bell import hear_bell
 from storage.database import Database, Only
 from storage.engines import DatabaseError
@@ -70,9 +70,12 @@ async def run_app(loaded: Loaded, role: Role = Role.ALL, worker: str | None = No
             structlog.contextvars.bind_contextvars(worker=name)
         alone_as = name if role.works else f"{name} {role}"
         alone = await stack.enter_async_context(database.alone(alone_as))
+        # Until all is finished, for others take us for dead without it, and do again what we are at.
+        await stack.enter_async_context(_doing([_stay_alone(database, alone, alone_as, outage)]))
+        stack.push_async_callback(app.outbox.stop)
         wake = Wake()
         app.events.on_promise = wake.ring
-        parts: list[Coroutine[Any, Any, None]] = [_stay_alone(database, alone, alone_as, outage)]
+        parts: list[Coroutine[Any, Any, None]] = []
         facts: dict[str, object] = {"role": role.value, "networks": sorted(name.value for name in app.networks)}
         if role.listens:
             parts += [
@@ -83,20 +86,17 @@ async def run_app(loaded: Loaded, role: Role = Role.ALL, worker: str | None = No
             facts["lanes_recovered"] = await app.outbox.recover()
             parts += [
                 perform(app.outbox, wake, app.events.clock, outage),
-                hear_bell(database, wake.ring),
-                _stand_in(app.outbox, wake, database, outage),
             ]
+            if not database.is_sqlite:
+                parts += [_hear_bell(database, wake, outage), stand_in(database, name, wake.ring, outage)]
             schedule = make_schedule(app.events, app.announcing, loaded)
             schedule.start()
             stack.callback(schedule.shutdown, wait=False)
         if role.serves:
             facts["pages"] = await _serve(app, stack)
-        tasks = [asyncio.create_task(part) for part in parts]
-        _log.info("running", **facts)
-        await stop.wait()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with _doing(parts):
+            _log.info("running", **facts)
+            await stop.wait()
         _log.info("stopping")
 
 
@@ -159,24 +159,29 @@ async def _stay_alone(database: Database, alone: Only, name: str, outage: Outage
         await forever(what, turn, outage)
 
 
-async def _stand_in(outbox: Outbox, wake: Wake, database: Database, outage: Outage) -> None:
-    """Go on with what workers left that died; on SQLite there are no others."""
+async def _hear_bell(database: Database, wake: Wake, outage: Outage) -> None:
+    """Wake up whenever another process promised something."""
+    what = "hearing the bell"
 
-    async def turn() -> None:
-        await asyncio.sleep(_STAND_BY_SECONDS)
-        if recovered := await outbox.recover_from_others():
-            _log.warning("another worker died", lanes_recovered=recovered)
-            wake.ring()
+    def heard() -> None:
+        wake.ring()
+        outage.passed(what)
 
-    if not database.is_sqlite:
-        await forever("standing in for workers that died", turn, outage)
+    await forever(what, lambda: hear_bell(database, heard), outage)
 
 
 async def _first_of(*parts: Coroutine[Any, Any, None]) -> None:
     """Do several things until the first of them has ended."""
+    async with _doing(parts) as tasks:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+
+@asynccontextmanager
+async def _doing(parts: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Do several things at once, as long as the block takes."""
     tasks = [asyncio.create_task(part) for part in parts]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        yield tasks
     finally:
         for task in tasks:
             task.cancel()

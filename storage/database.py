@@ -93,8 +93,11 @@ class Database:
         async with held as only:
             yield only
 
-    async def has_died(self, connection: AsyncConnection, worker: str) -> bool:
-        """Tell whether no process of this name is alive (see `alone`); it cannot come to life before the commit."""
+    async def is_missing(self, connection: AsyncConnection, worker: str) -> bool:
+        """Tell whether no process is alone under this name now; none can be before the commit.
+
+        It may have died, or have lost its connection just now (see `alone`).
+        """
         if self.is_sqlite:
             return False  # the file belongs to this process
         key = _lock_key(f"reflock worker {worker}")

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from storage import one_hop
 from storage.ready import ReadyEngine
+from storage.trouble import CONNECTING
 
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _BUSY_TIMEOUT_MS: Final = 15_000
@@ -56,6 +57,7 @@ def opened(url: URL, *, readers: bool, name: str) -> ReadyEngine:
         made = create_async_engine(url, pool_size=10, max_overflow=10, hide_parameters=True, connect_args=named)
         engine = ReadyEngine(made.sync_engine)
         _ask_after_a_pause(engine.sync_engine)
+        _note_what_fails(engine.sync_engine)
         return engine
     if url.database in (None, "", ":memory:"):
         raise DatabaseError("Reflock needs a database file: sqlite:///reflock.sqlite3")
@@ -113,3 +115,15 @@ def _ask_after_a_pause(engine: sa.Engine) -> None:
             engine.dialect.do_ping(connection)
         except engine.dialect.loaded_dbapi.Error as error:
             raise sa.exc.InvalidatePoolError from error
+
+
+def _note_what_fails(engine: sa.Engine) -> None:
+    """Have an OSError say that it was the database that could not be reached, and no other server."""
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, _record: object, arguments: Any, named: Any) -> Any:
+        try:
+            return dialect.connect(*arguments, **named)
+        except OSError as error:
+            error.add_note(CONNECTING)
+            raise

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 _SQLITE_TROUBLE: Final = frozenset({5, 6, 8, 10, 13, 14})
 # Connection, resources, an operator, the system (PostgreSQL's appendix on error codes).
 _POSTGRES_TROUBLE: Final = frozenset({"08", "53", "57", "58"})
+# What is noted of an OSError with which connecting to the server failed: those of the networks' servers look the same.
+CONNECTING: Final = "while connecting to the database"
 
 
 def is_trouble(error: BaseException) -> bool:
@@ -15,7 +17,7 @@ def is_trouble(error: BaseException) -> bool:
 
     What goes wrong while connecting to a server comes as the driver raised it, an OSError among it.
     """
-    if isinstance(error, sa.exc.TimeoutError | OSError):
+    if isinstance(error, sa.exc.TimeoutError) or CONNECTING in getattr(error, "__notes__", ()):
         return True
     if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
         return True

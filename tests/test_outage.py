@@ -3,20 +3,24 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
+from bot.loops import forever
 from bot.outage import Outage
 from bot.sandbox.bluesky import BlueskySandbox
+from storage.bell import hear_bell, ring
 from storage.database import Database
-from tests.conftest import OwnClock
+from tests.conftest import OwnClock, fresh_postgres
 from tests.postgres import running_postgres
+from tests.reunion import until
 from tests.test_bot_process import start
 from tests.test_running_roles import prepared, running, sky, until_it_says
 
 __all__ = ["sky"]
 
-REFUSED = ConnectionRefusedError("nobody listens there")
+HUNG_UP = sa.exc.OperationalError("SELECT 1", {}, ConnectionResetError("hung up"), connection_invalidated=True)
 SILENT = "the database does not answer"
 WELL = "the database answers again"
 
@@ -26,12 +30,12 @@ def test_however_many_meet_it_the_log_has_one_line_a_minute_and_one_at_the_end(c
     with capture_logs() as said:
         for _ in range(3):
             for who in ("keeping promises", "tick newcomers", "standing in"):
-                assert outage.met(who, REFUSED)
+                assert outage.met(who, HUNG_UP)
             clock.pass_seconds(15)
         assert [each["event"] for each in said] == [SILENT]
-        assert (said[0]["address"], said[0]["why"]) == ("postgresql://flock", f"ConnectionRefusedError: {REFUSED}")
+        assert (said[0]["address"], said[0]["why"]) == ("postgresql://flock", "ConnectionResetError: hung up")
         clock.pass_seconds(15)
-        assert outage.met("keeping promises", REFUSED)
+        assert outage.met("keeping promises", HUNG_UP)
         outage.passed("listening")  # which had not met it, and may have asked the network alone
         assert [each["event"] for each in said] == [SILENT, SILENT]
         outage.passed("tick newcomers")
@@ -44,10 +48,77 @@ def test_what_comes_and_goes_is_not_told_more_often_than_that(clock: OwnClock) -
     outage = Outage("postgresql://flock", clock)
     with capture_logs() as said:
         for _ in range(12):
-            outage.met("keeping promises", REFUSED)
+            outage.met("keeping promises", HUNG_UP)
             outage.passed("keeping promises")
             clock.pass_seconds(10)
     assert [each["event"] for each in said] == [SILENT, WELL] * 2
+
+
+def test_what_a_daily_tick_met_long_ago_makes_no_later_outage_longer(clock: OwnClock) -> None:
+    outage = Outage("postgresql://flock", clock)
+    with capture_logs() as said:
+        outage.met("tick retention", HUNG_UP)
+        for _ in range(10):
+            clock.pass_seconds(3600)
+            outage.passed("keeping promises")
+        outage.met("keeping promises", HUNG_UP)
+        clock.pass_seconds(5)
+        outage.passed("keeping promises")
+    assert [each["event"] for each in said] == [SILENT, SILENT, WELL]
+    assert said[-1]["after_s"] == 5
+
+
+def test_what_a_daily_tick_alone_met_did_not_last_a_day(clock: OwnClock) -> None:
+    outage = Outage("postgresql://flock", clock)
+    with capture_logs() as said:
+        outage.met("tick retention", HUNG_UP)
+        clock.pass_seconds(86_400)
+        outage.passed("tick retention")
+    assert said[-1]["event"] == WELL
+    assert said[-1]["after_s"] <= 120
+
+
+async def test_only_the_database_out_of_reach_is_its_trouble(clock: OwnClock) -> None:
+    outage = Outage("postgresql://flock", clock)
+    with capture_logs() as said:
+        assert not outage.met("keeping promises", TimeoutError("of a network"))
+        assert not outage.met("keeping promises", ConnectionRefusedError("by a network"))
+        assert said == []
+        nowhere = Database("postgresql://127.0.0.1:1/flock")
+        with pytest.raises(ConnectionRefusedError) as refused:
+            await nowhere.is_empty()
+        assert outage.met("keeping promises", refused.value)
+        await nowhere.close()
+    assert "ConnectionRefusedError" in said[0]["why"]
+
+
+async def test_the_bell_is_heard_again_whatever_the_server_said_meanwhile(postgres: str) -> None:
+    database, operator = Database(await fresh_postgres(postgres)), Database(postgres)
+    name, heard = database.url.database, asyncio.Event()
+    outage = Outage(database.address, lambda: 0)
+
+    async def operate(*statements: str) -> None:
+        async with operator.transaction() as connection:
+            for each in statements:
+                await connection.execute(sa.text(each))
+
+    with capture_logs() as said:
+        ear = asyncio.create_task(forever("hearing the bell", lambda: hear_bell(database, heard.set), outage))
+        await heard.wait()
+        await operate(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await operate(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        await until(lambda: "turn failed" in [each["event"] for each in said])
+        heard.clear()
+        await operate(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await heard.wait()
+        heard.clear()
+        async with database.transaction() as connection:
+            await ring(connection)
+        await heard.wait()
+        ear.cancel()
+        await asyncio.gather(ear, return_exceptions=True)
+    await database.close()
+    await operator.close()
 
 
 def test_a_mistake_of_ours_is_none_of_the_databases(clock: OwnClock) -> None:

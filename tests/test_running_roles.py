@@ -9,10 +9,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from bot.config import load
 from bot.sandbox.bluesky import BlueskySandbox
+from bot.sandbox.faults import Fault
 from storage.database import Database
 from tests.conftest import fresh_postgres
+from tests.reunion import until
 from tests.test_bot_process import BOT, start, write_configuration
 
 Process = asyncio.subprocess.Process
@@ -93,6 +97,56 @@ async def test_when_the_listener_or_a_worker_is_killed_another_one_goes_on(confi
         await answered(3)
     texts = [message.text for message in alice.received_dms(bot)]
     assert len(texts) == len(set(texts)) == 3
+
+
+async def test_what_a_worker_says_while_it_is_told_to_stop_is_said_once(config: Path, sky: BlueskySandbox) -> None:
+    alice, bot = sky.create_account("alice.test"), next(iter(sky.people.values()))
+    alice.allow_incoming = "all"
+    slow = sky.faults.plan(Fault("chat.bsky.convo.sendMessage", "late"))
+    async with running(config, "listen", "one") as listener, running(config, "work", "two") as worker:
+        await until_it_says(listener, "listening")
+        await until_it_says(worker, "running")
+        alice.dm(bot, "hello")
+        await until(lambda: slow.times == 0)
+        worker.send_signal(signal.SIGTERM)
+        await until_it_says(worker, "stopping")
+        # As long as it has not finished, nobody may take it for dead.
+        namesake = await start(config, "run", "--role", "work", "--worker", "two")
+        _, refused = await asyncio.wait_for(namesake.communicate(), 30)
+        slow.until.set()
+        assert "Another Reflock named 'two'" in refused.decode()
+        await worker.wait()
+        async with running(config, "work", "three") as other:
+            await until_it_says(other, "running", "lanes_recovered=0")
+            alice.dm(bot, "help claim")
+            await sky.changed(lambda: len(alice.received_dms(bot)) >= 2, 60)
+    assert len({message.text for message in alice.received_dms(bot)}) == len(alice.received_dms(bot)) == 2
+
+
+async def test_a_worker_that_only_lost_its_connections_is_not_taken_for_dead(config: Path, sky: BlueskySandbox) -> None:
+    alice, bot = sky.create_account("alice.test"), next(iter(sky.people.values()))
+    alice.allow_incoming = "all"
+    slow = sky.faults.plan(Fault("chat.bsky.convo.sendMessage", "late"))
+    database = Database(load(config).config.database.url)
+    async with running(config, "listen", "one") as listener, running(config, "work", "two") as worker:
+        await until_it_says(listener, "listening")
+        await until_it_says(worker, "running")
+        alice.dm(bot, "hello")
+        await until(lambda: slow.times == 0)
+        async with running(config, "work", "three") as other:
+            await until_it_says(other, "running")
+            async with database.transaction() as connection:
+                await connection.execute(
+                    sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%two'")
+                )
+            await until_it_says(worker, "holds its name again")
+            assert alice.received_dms(bot) == []
+            slow.until.set()
+            await sky.changed(lambda: len(alice.received_dms(bot)) >= 1, 60)
+            alice.dm(bot, "help claim")
+            await sky.changed(lambda: len(alice.received_dms(bot)) >= 2, 60)
+    await database.close()
+    assert len({message.text for message in alice.received_dms(bot)}) == len(alice.received_dms(bot)) == 2
 
 
 async def test_the_pages_are_served_by_a_process_of_their_own(config: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-FaultKind = Literal["status", "timeout", "cut", "malformed"]
+FaultKind = Literal["status", "timeout", "cut", "malformed", "late"]
 
 
 @dataclass(slots=True)
@@ -15,7 +15,8 @@ class Fault:
     """One planned failure of requests whose path contains `path`.
 
     With `after` the request is carried out first and only its answer is lost: the case in which a client cannot know.
-    `times` counts down; a fault at zero is spent. A `timeout` holds the request until the client gives up.
+    `times` counts down; a fault at zero is spent. A `timeout` holds the request until the client gives up, and a `late`
+    one `until` it may be carried out.
     """
 
     path: str
@@ -26,6 +27,7 @@ class Fault:
     times: int = 1
     after: bool = False
     method: str | None = None
+    until: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Faults:
@@ -66,7 +68,9 @@ class FaultMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or fail it as planned."""
         fault = self.faults.take(scope.get("method", ""), scope["path"]) if scope["type"] == "http" else None
-        if fault is None:
+        if fault is not None and fault.kind == "late":
+            await fault.until.wait()
+        if fault is None or fault.kind == "late":
             await self.app(scope, receive, send)
             return
         if fault.after:
