@@ -37,7 +37,7 @@ def test_a_bench_is_fine_that_prints_every_figure_and_counts_nothing_wrong(name:
         ("launchday", (("lost",), {"replies": 0, "told": 2}), "lost is 2 and not 0"),
         ("launchday", (("doubled",), {"said": 0, "told": None}), "doubled is missing and not 0"),
         ("links", (("index", "differences"), 1), "index.differences is 1 and not 0"),
-        ("follow", (("least_used",), None), "least_used is missing (follows: least of the budget used)"),
+        ("follow", (("least_used",), None), "least_used is missing (follows: least share of the budget used)"),
     ],
 )
 def test_a_bench_fails_that_leaves_something_out_or_counts_what_must_not_be(
