@@ -153,7 +153,7 @@ def main(folder: Path) -> None:
     text = f"""# Benchmarks
 
 Measured on {datetime.now(UTC):%d %B %Y} on {machine()}.
-{f"Medians of {times} runs" if times > 1 else "Figures of one run"}; where a ratio is named, both sides were measured in that run. The bars show how many times as good as its target a figure is; to the right of the line it is reached.
+{f"Medians where a bench was run several times, up to {times}" if times > 1 else "Figures of one run"}; where a ratio is named, both sides were measured in that run. The bars show how many times as good as its target a figure is; to the right of the line it is reached.
 
 ![Every figure beside its target](benchmarks.svg)
 
