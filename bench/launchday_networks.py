@@ -21,6 +21,7 @@ from bench.launchday_clock import SimulatedLoop
 from bot.networks import Batch, FollowOrder, FollowOutcome, GrantInUse, Incoming, Say
 from bot.networks.bluesky_chat import Breaker
 from bot.networks.errors import NetworkError, PartlyDone, Unavailable
+from bot.networks.mailbag import Mailbag
 from bot.networks.ratelimits import AnnouncedLimits, RateLimited
 from bot.networks.text import graphemes, mastodon_length
 from bot.sandbox.bluesky import limits as bluesky_limits
@@ -187,6 +188,7 @@ class Line:
         self._server = server
         self._weather = server.weather
         self._breaker = Breaker(server.weather.loop.epoch_ms)
+        self._mailbag = Mailbag(self._post, at_most=100)
         self._convos: dict[str, int] = {}
 
     async def start(self) -> None:
@@ -257,9 +259,16 @@ class Line:
             if hash(say.key) in self._server.said:
                 return f"{hash(say.key)}"
         self._server.count(mastodon_limits.STATUSES, "bot")
-        said = str(await self._ask(lambda: self._server.say(say)))
+        if self.name is NetworkName.BLUESKY:
+            return await self._mailbag.put(say)
+        return str(await self._ask(lambda: self._server.say(say)))
+
+    async def _post(self, says: list[Say]) -> list[str | NetworkError]:
+        """Say several in one request."""
+        self._breaker.check()
+        said = await self._ask(lambda: [self._server.say(say) for say in says])
         self._breaker.sent()
-        return said
+        return list(said)
 
     async def follow(self, grant: GrantInUse, orders: Sequence[FollowOrder]) -> list[FollowOutcome]:
         """Follow: all at once on Bluesky, one after the other on Mastodon."""

@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "arrivals": "python -m bench.arrivals",
     "follow": "python -m bench.follow",
     # The most that Bluesky's requests an hour have room for; the default is what its chat is known to take.
-    "launchday": "python -m bench.launchday --bluesky-an-hour 15000",
+    "launchday": "python -m bench.launchday --bluesky-an-hour 100000",
     "idle": "python -m bench.idle",
     "startup": "python -m bench.startup",
     "links_postgres": f"{_BESIDE_POSTGRES} python -m bench.links --database-url {{url}}",

@@ -162,8 +162,8 @@ class PaceSection(_Section):
         1000,
         ge=1,
         le=100_000,
-        description="What the bot says there. For chat Bluesky publishes no limit: when it says no, the bot pauses. Its "
-        "36,000 requests an hour for one address (docs.bsky.app, rate limits) have room for 15,000 messages.",
+        description="What the bot says there. For chat Bluesky publishes no limit: when it says no, the bot pauses. Of "
+        "requests one address has 36,000 an hour (docs.bsky.app, rate limits); messages due together share one.",
     )
     mastodon_messages_an_hour: int = Field(
         95,

@@ -1,5 +1,6 @@
 """Direct messages on Bluesky: hear them from the log, answer in their conversation."""
 
+import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,8 @@ import structlog
 from bot.networks import Incoming, Say
 from bot.networks.bluesky_records import epoch_ms, facets_of_links, is_bot, plain_text
 from bot.networks.clocks import SLACK_AHEAD_MS
-from bot.networks.errors import BLOCKED, DM_CLOSED, GONE, Refused, Unavailable
+from bot.networks.errors import BLOCKED, DM_CLOSED, GONE, NetworkError, Refused, Unavailable
+from bot.networks.mailbag import Mailbag
 from bot.networks.ratelimits import AllowanceUsed, RateLimited
 from storage.records import NetworkName
 
@@ -26,6 +28,7 @@ _CREATED: Final = "chat.bsky.convo.defs#logCreateMessage"
 _MESSAGE: Final = "chat.bsky.convo.defs#messageView"
 _GROUP: Final = "groupConvo"
 _PAGE: Final = 100  # the most that getMessages, listConvos give
+_MOST_AT_ONCE: Final = 100  # chat.bsky.convo.sendMessageBatch, items maxLength
 _KNOWN_CONVOS: Final = 10_000
 _KNOWN_FOR_MS: Final = 600_000  # handles and labels change; who talks to us for longer is looked at again
 
@@ -114,6 +117,7 @@ class BlueskyChat:
         self._breaker = Breaker(clock)
         self._convos: OrderedDict[str, _Convo | None] = OrderedDict()
         self._convo_of: OrderedDict[str, str] = OrderedDict()
+        self._mailbag = Mailbag(self._post, at_most=_MOST_AT_ONCE)
 
     async def check_access(self) -> None:
         """Find out at the start whether the app password opens the chat; Refused says what to do."""
@@ -292,26 +296,52 @@ class BlueskyChat:
         return known
 
     async def _send_to(self, convo_id: str, say: Say) -> str:
-        if say.again and (sent := await self._sent_already(convo_id, say)):
+        if say.again and (sent := await self._sent_already(convo_id, say.text, say.first_at)):
             return sent
         message: Json = {"text": say.text}
         if facets := facets_of_links(say.text):
             message["facets"] = facets
-        body = {"convoId": convo_id, "message": message}
-        try:
-            sent = str((await self._call(self._client.procedure("chat.bsky.convo.sendMessage", body)))["id"])
-        except KeyError as error:
-            raise Unavailable("The chat service took a message without naming it.") from error
-        self._breaker.sent()
-        return f"{convo_id}/{sent}"
+        return await self._mailbag.put({"convoId": convo_id, "message": message})
 
-    async def _sent_already(self, convo_id: str, say: Say) -> str | None:
+    async def _post(self, items: list[Json]) -> list[str | NetworkError]:
+        """Send messages in one request; it counts as one against the 3,000 in 5 minutes (docs.bsky.app, rate limits)."""
+        self._breaker.check()
+        begun_at = self._clock()
+        if len(items) == 1:
+            return [await self._post_one(items[0])]
+        try:
+            answer = await self._call(self._client.procedure("chat.bsky.convo.sendMessageBatch", {"items": items}))
+        except Refused:
+            # It is not told which of them was refused, nor whether those before it were sent.
+            return await asyncio.gather(*(self._post_alone(item, begun_at) for item in items))
+        self._breaker.sent()
+        sent = answer.get("items")
+        views = sent if isinstance(sent, list) and len(sent) == len(items) else [None] * len(items)
+        return [_receipt(item, view) for item, view in zip(items, views, strict=True)]
+
+    async def _post_one(self, item: Json) -> str | NetworkError:
+        try:
+            view = await self._call(self._client.procedure("chat.bsky.convo.sendMessage", item))
+        except (Refused, Unavailable) as problem:
+            return problem
+        self._breaker.sent()
+        return _receipt(item, view)
+
+    async def _post_alone(self, item: Json, begun_at: int) -> str | NetworkError:
+        """Send a message that may have been sent with others."""
+        try:
+            sent = await self._sent_already(item["convoId"], item["message"]["text"], begun_at)
+        except (Refused, Unavailable) as problem:
+            return problem
+        return sent or await self._post_one(item)
+
+    async def _sent_already(self, convo_id: str, text: str, first_at: int) -> str | None:
         """Look for what an earlier attempt may have sent: the service knows no idempotency key."""
         async for view in self._messages(convo_id):
             try:
-                if epoch_ms(view["sentAt"]) < say.first_at - SLACK_AHEAD_MS:
+                if epoch_ms(view["sentAt"]) < first_at - SLACK_AHEAD_MS:
                     return None
-                if _sender(view) == self._client.did and view["text"] == say.text:
+                if _sender(view) == self._client.did and view["text"] == text:
                     return f"{convo_id}/{view['id']}"
             except (KeyError, TypeError, ValueError):
                 continue  # a deleted or malformed message is not the one we look for
@@ -334,6 +364,14 @@ def _next(log: Json, cursor: str | None) -> str | None:
 def _sender(view: Any) -> str | None:
     sender = view.get("sender") if isinstance(view, dict) else None
     return sender.get("did") if isinstance(sender, dict) else None
+
+
+def _receipt(item: Json, view: Any) -> str | NetworkError:
+    """Name a message that was sent as the log will name it."""
+    try:
+        return f"{item['convoId']}/{view['id']}"
+    except (KeyError, TypeError):
+        return Unavailable("The chat service took a message without naming it.")
 
 
 def _convo_in(thread: str | None) -> str | None:

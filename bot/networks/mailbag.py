@@ -1,0 +1,72 @@
+"""One request at a time, with everything in it that came during the one before."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from bot.networks.errors import NetworkError, Unavailable
+
+Item = TypeVar("Item")
+Receipt = TypeVar("Receipt")
+
+
+@dataclass(eq=False, slots=True)
+class _Parcel(Generic[Item, Receipt]):
+    item: Item
+    receipt: Receipt | None = None
+    problem: BaseException | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        return self.receipt is not None or self.problem is not None
+
+
+class Mailbag(Generic[Item, Receipt]):
+    """Hand items over together; nothing waits for company, only for the request that is under way.
+
+    `carry` takes so many items at most to the server, and returns what came of each in their order; what it raises came of
+    all of them.
+    """
+
+    def __init__(
+        self, carry: Callable[[list[Item]], Awaitable[Sequence[Receipt | NetworkError]]], *, at_most: int
+    ) -> None:
+        self._carry = carry
+        self._at_most = at_most
+        self._waiting: deque[_Parcel[Item, Receipt]] = deque()
+        self._turn = asyncio.Lock()
+
+    async def put(self, item: Item) -> Receipt:
+        """Return what the server gave for the item; NetworkError if it did not take it."""
+        mine = _Parcel[Item, Receipt](item)
+        self._waiting.append(mine)
+        try:
+            async with self._turn:
+                while not mine.is_settled:  # whoever had the turn before may have taken it along
+                    await self._carry_some()
+        finally:
+            if not mine.is_settled and mine in self._waiting:
+                self._waiting.remove(mine)  # its owner was called off before it left
+        if mine.receipt is None:
+            raise mine.problem or RuntimeError("A parcel was settled with nothing.")
+        return mine.receipt
+
+    async def _carry_some(self) -> None:
+        bag = [self._waiting.popleft() for _ in range(min(self._at_most, len(self._waiting)))]
+        # What holds should the owner of this turn be called off, while the others still want to know.
+        problem: BaseException = Unavailable("Whoever asked for it as well was interrupted.")
+        try:
+            receipts = await self._carry([parcel.item for parcel in bag])
+            for parcel, receipt in zip(bag, receipts, strict=True):
+                if isinstance(receipt, NetworkError):
+                    parcel.problem = receipt
+                else:
+                    parcel.receipt = receipt
+        except Exception as error:  # noqa: BLE001  # it is raised again, to each of them
+            problem = error
+        finally:
+            for parcel in bag:
+                if not parcel.is_settled:
+                    parcel.problem = problem
