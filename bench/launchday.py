@@ -192,14 +192,15 @@ class LaunchDay:
         seen, cpu = 0, time.process_time()
         for hour in itertools.count(self.begins + HOUR, HOUR):
             await self._until(hour)
-            replies, seen = self.day.replies[seen:], len(self.day.replies)
+            waits = [each.took / 1000 for each in self.day.replies.since(seen)]
+            seen = len(self.day.replies)
             used, cpu = time.process_time() - cpu, time.process_time()
             self.cpu_by_hour.append(round(used, 1))
             rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             _say(
                 f"{(hour - _MIDNIGHT) // HOUR:02}:00  registered {self.day.registered}, under way {self.day.under_way}, "
                 f"unanswered {len(self.day.unanswered)}, notices {len(self.day.notices)}, "
-                f"replies {_seconds([each.took / 1000 for each in replies])}, "
+                f"replies {_seconds(waits)}, "
                 f"cpu {used:.0f} s, peak rss {rss:.0f} MB, wall {time.monotonic() - self._begun:.0f} s"
             )
 
@@ -209,7 +210,8 @@ class LaunchDay:
             verdict = await judge(connection, self._crowd, day)
             silence_after = self.loaded.config.notices.silence_after
             notices = await notice_seconds(connection, day, _MIDNIGHT + OPENS, silence_after)
-        replies = self._replies()
+        every = list(day.replies)
+        replies = self._replies(every)
         outside = replies["outside"]
         lost, doubled = sum(verdict["lost"].values()), sum(verdict["doubled"].values())
         return {
@@ -224,7 +226,7 @@ class LaunchDay:
             "follows": {name.value: server.follows for name, server in day.servers.items()},
             **verdict,
             "reply_seconds": replies,
-            "budget": {name.value: self._budget(name) for name in NetworkName},
+            "budget": {name.value: self._budget(name, every) for name in NetworkName},
             "notice_seconds": {when: _seconds(waits) for when, waits in notices.items()},
             "mastodon_server": "the bot's own, without limits for it" if self._own_server else "somebody else's",
             "refused_429_deserved": sum(server.refused_429 for server in day.servers.values()),
@@ -242,7 +244,7 @@ class LaunchDay:
             },
         }
 
-    def _replies(self) -> Figures:
+    def _replies(self, replies: Sequence[Reply]) -> Figures:
         by_when: dict[str, list[float]] = {
             "outside": [],
             "of_these_right_after_outages": [],
@@ -250,8 +252,8 @@ class LaunchDay:
             "beyond_the_allowance": [],
         }
         by_network: dict[str, list[float]] = {}
-        beyond = {id(each) for name in NetworkName for each in self._held_back(name)}
-        for each in self.day.replies:
+        beyond = {id(each) for name in NetworkName for each in self._held_back(name, replies)}
+        for each in replies:
             seconds = each.took / 1000
             if self.day.outage_of(each) is not None:
                 by_when["inside_outages"].append(seconds)
@@ -265,21 +267,21 @@ class LaunchDay:
                 by_when["of_these_right_after_outages"].append(seconds)
         return {name: _seconds(waits) for name, waits in {**by_when, **by_network}.items()}
 
-    def _held_back(self, name: NetworkName) -> Iterator[Reply]:
+    def _held_back(self, name: NetworkName, replies: Sequence[Reply]) -> Iterator[Reply]:
         """Find the replies that would have had to wait even if nothing else were said, and each at once."""
         (allowance,) = self.loaded.messages(name)
         every, tolerated, tat = allowance.lasts(1), allowance.lasts(allowance.burst - 1), 0
-        for each in sorted((each for each in self.day.replies if each.network is name), key=attrgetter("at")):
+        for each in sorted((each for each in replies if each.network == name), key=attrgetter("at")):
             said_at = max(each.at, tat - tolerated)
             tat = max(tat, said_at) + every
             if said_at - each.at > _HELD_BACK_MS:
                 yield each
 
-    def _budget(self, name: NetworkName) -> Figures:
+    def _budget(self, name: NetworkName, replies: Sequence[Reply]) -> Figures:
         """Hold what was needed against what is allowed, for the day and for its busiest minutes."""
         allowed = self.loaded.messages(name)[0].pace
         hours = (self.ends - self.begins) / HOUR
-        times = sorted(each.at for each in self.day.replies if each.network is name)
+        times = sorted(each.at for each in replies if each.network == name)
         busiest = max((bisect(times, at + _BUSIEST_MS) - place for place, at in enumerate(times)), default=0)
         return {
             "allowed_an_hour": allowed,

@@ -7,6 +7,7 @@ all. Everybody reads what comes before they write again, and a few answer a noti
 import asyncio
 import random
 import re
+from array import array
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +17,7 @@ import numpy as np
 from bench.launchday_clock import SimulatedLoop
 from bench.launchday_life import Life
 from bench.launchday_networks import Line, Outage, Server, Weather, X
+from bench.launchday_notes import Log
 from bench.links_graph import Graph, Ids, x_ids
 from bot.networks import Incoming, Say
 from handlers import follows, imports
@@ -92,7 +94,7 @@ class Reply:
 
     at: int
     took: int
-    network: NetworkName
+    network: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +130,12 @@ class Day:
         self.effect = asyncio.Event()
         # Everything else that runs is the bot's, and is killed with it.
         self.tasks: set[asyncio.Task[Any]] = set()
-        self.replies: list[Reply] = []
-        self.notices: list[Notice] = []
+        self.replies = Log(Reply)
+        self.notices = Log(Notice)
         self.unanswered: dict[str, _Talk] = {}
         self._talks: dict[str, _Talk] = {}
-        self._in_a_row: dict[str, int] = {}
+        # How many notices each got to read since they wrote last.
+        self._in_a_row = array("i", bytes(4 * crowd.size))
         self._messages = 0
         self.registered = 0
         self.links = 0
@@ -222,13 +225,12 @@ class Day:
         name, now = self.crowd.network(me), self.loop.epoch_ms()
         message_id = f"m{self._messages}"
         talk = self._talks[message_id] = self.unanswered[message_id] = _Talk(name, now)
-        actor = self.crowd.actor(me)
-        self._in_a_row[actor] = 0
+        self._in_a_row[me] = 0
         self.servers[name].write(
             Incoming(
                 id=message_id,
                 network=name,
-                actor=actor,
+                actor=self.crowd.actor(me),
                 handle=self.crowd.handle(me),
                 text=text,
                 public=False,
@@ -260,9 +262,9 @@ class Day:
             talk.more.set()
 
     def _notice(self, say: Say, now: int) -> None:
-        in_a_row = self._in_a_row[say.actor] = self._in_a_row.get(say.actor, 0) + 1
         reader = self.crowd.number(say.actor)
-        self.notices.append(Notice(now, reader, say.key, in_a_row))
+        self._in_a_row[reader] += 1
+        self.notices.append(Notice(now, reader, say.key, self._in_a_row[reader]))
         if self.chance.random() < _ANSWER_A_NOTICE:
             self.go(self._answers(reader))
 
@@ -273,7 +275,7 @@ class Day:
     def outage_of(self, reply: Reply) -> Outage | None:
         """Return the outage that a reply had to wait for: its message was written during it, or right before."""
         until = reply.at + min(reply.took, _HELD_UP_MS)
-        concerned = ("all", "x", reply.network.value)
+        concerned = ("all", "x", reply.network)
         for each in self.weather.outages:
             if each.where in concerned and each.begins <= until and reply.at < each.ends:
                 return each
@@ -282,7 +284,7 @@ class Day:
     def recovering(self, reply: Reply) -> bool:
         """Tell whether an outage had ended shortly before."""
         return any(
-            each.where in ("all", "x", reply.network.value) and 0 <= reply.at - each.ends < _RECOVERING_MS
+            each.where in ("all", "x", reply.network) and 0 <= reply.at - each.ends < _RECOVERING_MS
             for each in self.weather.outages
         )
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import httpx
 
 from bench.launchday_clock import SimulatedLoop
+from bench.launchday_notes import Marks
 from bot.networks import Batch, FollowOrder, FollowOutcome, GrantInUse, Incoming, Say
 from bot.networks.bluesky_chat import Breaker
 from bot.networks.errors import NetworkError, PartlyDone, Unavailable
@@ -101,8 +102,8 @@ class Server:
         self._written: deque[tuple[int, Incoming]] = deque()
         self._last = 0
         self.news = asyncio.Event()
-        self.said: set[int] = set()
-        self.followed: set[int] = set()
+        self.said = Marks()
+        self.followed = Marks()
         self.follows = 0
         self.doubled: list[str] = []
         self.refused_429 = 0
@@ -149,13 +150,16 @@ class Server:
     def say(self, say: Say) -> str:
         """Bring a text to its reader."""
         mark = hash(say.key)
-        if mark in self.said:
+        if not self.said.add(mark):
             if self.name is NetworkName.MASTODON:  # its idempotency key
                 return f"{mark}"
             self.doubled.append(say.key)
-        self.said.add(mark)
         self._heard(say)
         return f"{mark}"
+
+    def has_said(self, key: str) -> bool:
+        """Tell whether a text was brought to its reader."""
+        return hash(key) in self.said
 
     def raise_limits(self) -> None:
         """Be a Mastodon server of the bot's own, whose operator has switched off the limits for the bot's account."""
@@ -164,7 +168,8 @@ class Server:
 
     def unfollow(self, account: str, order: FollowOrder) -> FollowOutcome:
         """Let an account no longer follow another one."""
-        self.followed -= {hash((account, order.key)), hash((account, order.actor))}
+        for mark in (hash((account, order.key)), hash((account, order.actor))):
+            self.followed.discard(mark)
         return FollowOutcome("done")
 
     def follow(self, account: str, order: FollowOrder) -> FollowOutcome:
@@ -174,9 +179,14 @@ class Server:
             return FollowOutcome("done", f"at://{mark}")
         if pair in self.followed:
             return FollowOutcome("already")
-        self.followed |= {mark, pair}
+        self.followed.add(mark)
+        self.followed.add(pair)
         self.follows += 1
         return FollowOutcome("done", f"at://{mark}")
+
+    def has_followed(self, result: str) -> bool:
+        """Tell whether it was done what such an outcome says."""
+        return int(result.removeprefix("at://")) in self.followed
 
 
 class Line:
@@ -256,7 +266,7 @@ class Line:
             await self._ask()
         if say.again:
             await self._ask()
-            if hash(say.key) in self._server.said:
+            if self._server.has_said(say.key):
                 return f"{hash(say.key)}"
         self._server.count(mastodon_limits.STATUSES, "bot")
         if self.name is NetworkName.BLUESKY:

@@ -29,7 +29,7 @@ async def judge(connection: AsyncConnection, crowd: Crowd, day: Day) -> dict[str
     named = Counter(
         (notice.reader, each) for notice in day.notices if part_of(notice.key) == "0" for each in named_in(notice.key)
     )
-    said = {mark for server in day.servers.values() for mark in server.said}
+    servers = day.servers.values()
     spoken = await connection.scalars(
         sa.select(delivery.c.key).where(delivery.c.kind.in_(_SPOKEN), delivery.c.state == DeliveryState.DONE.value)
     )
@@ -37,12 +37,12 @@ async def judge(connection: AsyncConnection, crowd: Crowd, day: Day) -> dict[str
         "lost": {
             "replies": replies_lost,
             "told": told_lost,
-            "never_said": sum(hash(key) not in said for key in spoken),
+            "never_said": sum(not any(server.has_said(key) for server in servers) for key in spoken),
             "follows": await _follows_missing(connection),
             "never_followed": await _never_followed(connection, day),
         },
         "doubled": {
-            "said": sum(len(server.doubled) for server in day.servers.values()),
+            "said": sum(len(server.doubled) for server in servers),
             "told": sum(n - 1 for n in named.values() if n > 1),
             "follows": await _followed_twice(connection),
         },
@@ -147,9 +147,11 @@ async def _follows_missing(connection: AsyncConnection) -> int:
 
 async def _never_followed(connection: AsyncConnection, day: Day) -> int:
     """Count follows that are said to be done, and of which the network does not know."""
-    followed = {f"at://{mark}" for server in day.servers.values() for mark in server.followed}
     done = (delivery.c.kind == _FOLLOW, delivery.c.state == DeliveryState.DONE.value, delivery.c.reason == "done")
-    return sum(each not in followed for each in await connection.scalars(sa.select(delivery.c.result).where(*done)))
+    return sum(
+        not any(server.has_followed(each) for server in day.servers.values())
+        for each in await connection.scalars(sa.select(delivery.c.result).where(*done))
+    )
 
 
 async def _followed_twice(connection: AsyncConnection) -> int:
