@@ -9,7 +9,8 @@ import asyncio
 import random
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -42,7 +43,10 @@ _STORM_SHARE: Final = 0.7
 _STORM_RETRY: Final = 30.0
 _LOST_ANSWERS: Final = 0.002
 _PAGE: Final = {NetworkName.BLUESKY: 100, NetworkName.MASTODON: 40}
+# As the adapter has them (bot/networks/bluesky_chat.py).
 _CONVO_KNOWN_MS: Final = 600_000
+_ENOUGH: Final = 500
+_ACCEPTED_AT_ONCE: Final = 10
 _DM: Final = {NetworkName.BLUESKY: 1_000, NetworkName.MASTODON: 450}
 
 Where = Literal["bluesky", "mastodon", "x", "all"]
@@ -102,6 +106,9 @@ class Server:
         self._written: deque[tuple[int, Incoming]] = deque()
         self._last = 0
         self.news = asyncio.Event()
+        # Whose conversations there are, the latest at the end; and which are no requests any more.
+        self._convos: dict[str, None] = {}
+        self.accepted: set[str] = set()
         self.said = Marks()
         self.followed = Marks()
         self.follows = 0
@@ -121,11 +128,18 @@ class Server:
         """Take a message to the bot."""
         self._last += 1
         self._written.append((self._last, message))
+        self._convos.pop(message.actor, None)
+        self._convos[message.actor] = None
         self.news.set()
 
     def page(self, after: int) -> list[tuple[int, Incoming]]:
         """Return the next messages."""
         return list(islice((each for each in self._written if each[0] > after), _PAGE[self.name]))
+
+    def latest(self, number: int) -> set[str]:
+        """List a page of conversations, those first that were written in last."""
+        start = number * _PAGE[self.name]
+        return set(islice(reversed(self._convos), start, start + _PAGE[self.name]))
 
     def forget(self, until: int) -> None:
         """Forget messages that the bot has decided."""
@@ -230,22 +244,33 @@ class Line:
                 return Batch([], str(last))
         while True:
             found = await self._ask(partial(self._server.page, last))
-            for number, message in found:
-                if self.name is NetworkName.BLUESKY:
-                    await self._know(message.actor)
-                heard.append(message)
-                last = number
-            if not found or self.name is NetworkName.BLUESKY or len(found) < _PAGE[self.name]:
+            if self.name is NetworkName.BLUESKY:
+                await self._know(dict.fromkeys(message.actor for _, message in found))
+            heard += [message for _, message in found]
+            last = found[-1][0] if found else last
+            if len(found) < _PAGE[self.name] or len(heard) >= _ENOUGH:
                 return Batch(heard, str(last))
 
-    async def _know(self, actor: str) -> None:
-        """Ask for a conversation that is not known, and accept a new one."""
-        now, known_at = self._weather.loop.epoch_ms(), self._convos.get(actor)
-        if known_at is None or now - known_at > _CONVO_KNOWN_MS:
+    async def _know(self, actors: Iterable[str]) -> None:
+        """Look up the conversations that are not known, many of them together, and accept the new ones."""
+        now = self._weather.loop.epoch_ms()
+        unknown = {each for each in actors if now - self._convos.get(each, 0) > _CONVO_KNOWN_MS}
+        for number in range(len(unknown)):
+            if len(unknown) < 2:
+                break
+            page = await self._ask(partial(self._server.latest, number))
+            self._convos |= dict.fromkeys(page, now)
+            unknown -= page
+        for actor in unknown:
             await self._ask()
-            if known_at is None:
-                await self._ask()
             self._convos[actor] = now
+        new = [each for each in actors if each not in self._server.accepted]
+        for start in range(0, len(new), _ACCEPTED_AT_ONCE):
+            await asyncio.gather(*(self._accept(each) for each in new[start : start + _ACCEPTED_AT_ONCE]))
+
+    async def _accept(self, actor: str) -> None:
+        with suppress(Unavailable):
+            await self._ask(partial(self._server.accepted.add, actor))
 
     async def wait(self, seconds: float) -> None:
         """Wait for the next look; Mastodon tells that there is news."""

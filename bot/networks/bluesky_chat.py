@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +29,8 @@ _MESSAGE: Final = "chat.bsky.convo.defs#messageView"
 _GROUP: Final = "groupConvo"
 _PAGE: Final = 100  # the most that getMessages, listConvos give
 _MOST_AT_ONCE: Final = 100  # chat.bsky.convo.sendMessageBatch, items maxLength
+_ENOUGH: Final = 500  # messages, to be answered before more are fetched
+_ACCEPTED_AT_ONCE: Final = 10
 _KNOWN_CONVOS: Final = 10_000
 _KNOWN_FOR_MS: Final = 600_000  # handles and labels change; who talks to us for longer is looked at again
 
@@ -146,12 +148,9 @@ class BlueskyChat:
         while True:
             log = await self._call(self._client.query("chat.bsky.convo.getLog", {"cursor": cursor}))
             entries = log.get("logs") or []
-            for entry in entries:
-                message = await self._logged(entry)
-                if message is not None:
-                    heard.append(message)
+            heard += await self._written(entries)
             following = _next(log, cursor)
-            if not entries or following == cursor:
+            if not entries or following == cursor or len(heard) >= _ENOUGH:
                 return heard, following
             cursor = following
 
@@ -183,20 +182,32 @@ class BlueskyChat:
             await self._accept(convo)
         return heard[::-1]
 
-    async def _logged(self, entry: Any) -> Incoming | None:
-        """Return the message of one log entry, if it is one for us."""
-        try:
-            if entry["$type"] != _CREATED or _sender(entry["message"]) in (None, self._client.did):
-                return None
-            convo = await self._convo(str(entry["convoId"]))
-            view = entry["message"]
-        except (KeyError, TypeError) as error:
-            _log.warning("malformed log entry skipped", network="bluesky", error=repr(error))
-            return None
-        message = self._read(convo, view) if convo is not None else None
-        if convo is not None and message is not None:
-            await self._accept(convo)
-        return message
+    async def _written(self, entries: Collection[Any]) -> list[Incoming]:
+        """Return the messages of a page of the log, where they are for us."""
+        views = list(self._created(entries))
+        await self._learn({convo_id for convo_id, _ in views})
+        heard: list[Incoming] = []
+        requests: dict[str, _Convo] = {}
+        for convo_id, view in views:
+            convo = await self._convo(convo_id)
+            message = self._read(convo, view) if convo is not None else None
+            if convo is not None and message is not None:
+                heard.append(message)
+                if convo.request:
+                    requests[convo.id] = convo
+        asked = list(requests.values())
+        for start in range(0, len(asked), _ACCEPTED_AT_ONCE):
+            await asyncio.gather(*(self._accept(convo) for convo in asked[start : start + _ACCEPTED_AT_ONCE]))
+        return heard
+
+    def _created(self, entries: Collection[Any]) -> Iterator[tuple[str, Json]]:
+        """Find what others wrote, with its conversation."""
+        for entry in entries:
+            try:
+                if entry["$type"] == _CREATED and _sender(entry["message"]) not in (None, self._client.did):
+                    yield str(entry["convoId"]), entry["message"]
+            except (KeyError, TypeError) as error:
+                _log.warning("malformed log entry skipped", network="bluesky", error=repr(error))
 
     def _read(self, convo: _Convo, view: Json) -> Incoming | None:
         """Read one message; nothing for what was deleted, is no text, or is malformed."""
@@ -219,9 +230,36 @@ class BlueskyChat:
             _log.warning("malformed message skipped", network="bluesky", error=repr(error))
             return None
 
-    async def _convo(self, convo_id: str) -> _Convo | None:
+    def _known(self, convo_id: str) -> _Convo | None:
         known = self._convos.get(convo_id)
-        if known is not None and self._clock() - known.known_at < _KNOWN_FOR_MS:
+        return known if known is not None and self._clock() - known.known_at < _KNOWN_FOR_MS else None
+
+    async def _learn(self, convo_ids: Collection[str]) -> None:
+        """Look up together what is not known of some conversations: those written in last are listed first.
+
+        It takes no more requests than to ask for each.
+        """
+        unknown = {each for each in convo_ids if self._known(each) is None}
+        query: Json = {"limit": _PAGE}
+        for _ in range(len(unknown)):
+            if len(unknown) < 2:
+                return
+            try:
+                page = await self._call(self._client.query("chat.bsky.convo.listConvos", query))
+            except Refused as refusal:
+                _log.info("conversations cannot be listed", network="bluesky", why=refusal.reason)
+                return
+            for view in page.get("convos") or []:
+                convo = self._take_in(view)
+                if convo is not None:
+                    unknown.discard(convo.id)
+            if not page.get("cursor") or not page.get("convos"):
+                return
+            query["cursor"] = page["cursor"]
+
+    async def _convo(self, convo_id: str) -> _Convo | None:
+        known = self._known(convo_id)
+        if known is not None:
             return known
         try:
             answer = await self._call(self._client.query("chat.bsky.convo.getConvo", {"convoId": convo_id}))

@@ -110,3 +110,33 @@ async def test_when_one_is_called_off_on_the_way_the_others_look_before_they_say
     together.until.set()
     await bot.say(answer(heard[2], "Hi!", again=True))
     assert texts(people[2], small_world.flock) == ["Hi!"]
+
+
+async def test_many_who_write_at_once_are_looked_up_together(bluesky: Scene) -> None:
+    bot, cursor = await bluesky.attentive()
+    people = await bluesky.people(5)
+    await bluesky.sky.settle()
+    for each in people:
+        await each.dm(bluesky.flock.did, "hello")
+        await each.dm(bluesky.flock.did, "is anybody there?")
+    # Were one of them asked for alone, nothing would be heard this time.
+    await bluesky.sky.plan(Fault("chat.bsky.convo.getConvo", status=500))
+    heard = await bluesky.heard(bot, cursor)
+    assert sorted((message.handle, message.text) for message in heard) == sorted(
+        (each.handle, text) for each in people for text in ("hello", "is anybody there?")
+    )
+    # Each of them is answered, and so was accepted.
+    await asyncio.gather(*(bot.say(answer(message, "Hi!", key="first")) for message in heard[::2]))
+    assert {len(texts(each, bluesky.flock)) for each in people} == {1}
+
+
+async def test_where_conversations_cannot_be_listed_each_is_asked_for(bluesky: Scene) -> None:
+    bot, cursor = await bluesky.attentive()
+    people = await bluesky.people(3)
+    await bluesky.sky.settle()
+    for each in people:
+        await each.dm(bluesky.flock.did, "hello")
+    body = b'{"error":"MethodNotImplemented","message":"Method Not Implemented"}'
+    await bluesky.sky.plan(Fault("chat.bsky.convo.listConvos", status=501, body=body))
+    heard = await bluesky.heard(bot, cursor)
+    assert sorted(message.handle for message in heard) == sorted(each.handle for each in people)
