@@ -180,14 +180,13 @@ class Bench:
         """Let time go by until everything that was promised is done; some ask half-way how long it still takes."""
         asking = [(self.servers[network], each) for network, some in followers.items() for each in some[:_ASKING]]
         while True:
-            begun = await self._outbox.turn()
+            begun, due_at = await self._outbox.begin()
             await self._outbox.drain()
             for server, each in list(asking):
                 if len(server.followed.get(each.account_id, ())) * 2 >= each.follows:
                     asking.remove((server, each))
                     await self._ask(each)
             if not begun:
-                due_at = await self._outbox.next_due()
                 if due_at is None:
                     return
                 self.clock.now = max(self.clock.now, due_at)

@@ -158,7 +158,6 @@ class Bench:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             while self.network.unanswered:
                 if not await self.outbox.turn():
-                    await self.outbox.next_due()
                     await wake.wait(_IDLE_SECONDS)
         await self.outbox.drain()
 

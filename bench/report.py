@@ -162,7 +162,8 @@ Measured on {datetime.now(UTC):%d %B %Y} on {machine()}.
 {remarks}
 
 Each of these prints one JSON object, and takes about a minute with `--quick`. `.venv/bin/python -m bench.all FOLDER` runs them
-all, and `.venv/bin/python -m bench.report FOLDER` made this page from what they printed:
+all (`chaos` only when it is named, with `--only chaos`), and `.venv/bin/python -m bench.report FOLDER` made this page from what
+they printed:
 
 {commands}
 """

@@ -29,9 +29,14 @@ COMMANDS: Final = {
     "launchday": "python -m bench.launchday --bluesky-an-hour 100000",
     "idle": "python -m bench.idle",
     "startup": "python -m bench.startup",
+    "web": "python -m bench.web",
+    "chaos": "python -m bench.chaos",
     "links_postgres": f"{_BESIDE_POSTGRES} python -m bench.links --database-url {{url}}",
     "pipeline_postgres": f"{_BESIDE_POSTGRES} python -m bench.pipeline --database-url {{url}}",
 }
+
+# Run only by who names them: they take minutes, and CI has a step for them.
+ONLY_BY_NAME: Final = frozenset({"chaos"})
 
 # What is counted there (all of it together, where there are several numbers) is 0, or something is wrong.
 ZEROS: Final = (
@@ -41,6 +46,8 @@ ZEROS: Final = (
     ("follow", ("refused",)),
     ("launchday", ("lost",)),
     ("launchday", ("doubled",)),
+    ("chaos", ("lost",)),
+    ("chaos", ("duplicates",)),
 )
 
 _2K: Final = ("look", "lists", "2000")
@@ -100,4 +107,9 @@ ROWS: Final = (
     Row("a bot that idles: share of a core", "idle", ("cpu_percent",), 1, "%"),
     Row("a bot that idles: memory", "idle", ("rss_mb",), 130, "MB"),
     Row("`reflock --help`", "startup", ("median_seconds",), 0.3, "s"),
+    Row("page: an archive of 4 GB opened", "web", ("opened_seconds",), 3, "s"),
+    Row("page: memory of the tab meanwhile, at most", "web", ("tab_megabytes",), 150, "MB"),
+    Row("page: 200,000 ids sent", "web", ("sent_seconds",), 2, "s"),
+    Row("page: event loop blocked meanwhile, at most", "web", ("blocked_seconds",), 0.05, "s"),
+    Row("times killed, nothing lost or doubled", "chaos", ("kills",), 50, at_least=True),
 )

@@ -193,16 +193,6 @@ class Outbox:
         self._stopping = True
         await self.drain()
 
-    async def next_due(self) -> int | None:
-        """Return when something is due next that nobody is working on, and that we could work on."""
-        now = self._events.clock()
-        async with self._events.database.reading() as connection:
-            times = [
-                max(due_at, (await line.room(connection, among, now))[1]) if due_at <= now else due_at
-                for line, among, due_at in await self._waiting(connection)
-            ]
-        return min(times, default=None)
-
     async def _work_off(self, line: WorkedLine, lease: Lease) -> bool:
         """Perform what is due in a leased lane, one act after the other, until nothing is, or the lease is lost.
 

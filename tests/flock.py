@@ -59,8 +59,7 @@ class Flock:
             await self.app.outbox.drain()
             while await self.app.announcing.turn():
                 busy += 1
-            due_at = await self.app.outbox.next_due()
-            if not busy and (due_at is None or due_at > self.clock()):
+            if not busy and not await self.app.outbox.turn():
                 return
 
     async def pass_seconds(self, seconds: float) -> None:

@@ -42,11 +42,11 @@ def test_the_address_of_a_profile_holds_plain_letters_only(word: str) -> None:
 @pytest.mark.parametrize("depth", [*range(960, 1000), 100_000])
 def test_a_list_nested_ever_deeper_is_read_or_refused_but_never_trips(depth: int) -> None:
     nested = b'{"following":' * depth + b"1" + b"}" * depth
-    reads("following.js", b"window.YTD.following.part0 = [" + nested + b"]")  # either is fine, as long as it is said
+    assert outcome("following.js", b"window.YTD.following.part0 = [" + nested + b"]") in ("read", "refused")
 
 
 def test_a_part_with_an_endless_number_is_no_part_of_a_list() -> None:
-    assert reads(TOO_LONG_A_NUMBER, b"window.YTD.following.part0 = " + ONE)
+    assert outcome(TOO_LONG_A_NUMBER, b"window.YTD.following.part0 = " + ONE) == "read"
     with pytest.raises(ArchiveError):
         read_archive([(TOO_LONG_A_NUMBER, ONE)])
     with pytest.raises(ArchiveError):
@@ -60,17 +60,17 @@ def test_a_zip_with_a_turned_byte_is_read_or_refused_but_never_trips(packing: in
     for place in range(4, len(whole)):
         turned = bytearray(whole)
         turned[place] ^= 0xFF
-        read += reads("archive.zip", bytes(turned))
+        read += outcome("archive.zip", bytes(turned)) == "read"
     assert read < len(whole) // 2  # not every byte matters, most do
 
 
-def reads(name: str, data: bytes) -> bool:
+def outcome(name: str, data: bytes) -> str:
     """Tell whether a file is read, or refused with words; any other error goes through."""
     try:
         read_archive([(name, data)])
     except ArchiveError:
-        return False
-    return True
+        return "refused"
+    return "read"
 
 
 def zipped(name: str, content: bytes, packing: int) -> bytes:

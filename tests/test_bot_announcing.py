@@ -34,15 +34,22 @@ async def waiting_for(flock: Flock, network: str, *awaited: Traveller, name: str
     return reader
 
 
+async def awaited(flock: Flock, network: str, *names: str) -> tuple[Traveller, list[Traveller]]:
+    """Return alice, who followed these on X and waits, and them, who have just arrived."""
+    arrived = [traveller(flock, network, name) for name in names]
+    alice = await waiting_for(flock, network, *arrived)
+    for each in arrived:
+        await each.prove()
+    return alice, arrived
+
+
 def notices(flock: Flock, reader: Traveller) -> list[str]:
     return [each.text for each in bot_dms(flock, reader.person) if "arrived" in each.text]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 async def test_whoever_comes_back_or_comes_twice_is_announced_once(flock: Flock, network: str) -> None:
-    bob = traveller(flock, network, "bob")
-    alice = await waiting_for(flock, network, bob)
-    await bob.prove()
+    alice, (bob,) = await awaited(flock, network, "bob")
     await flock.pass_seconds(61)
     assert len(notices(flock, alice)) == 1
     await bob.write("unclaim @bob_on_x")
@@ -64,10 +71,7 @@ async def test_whoever_comes_back_or_comes_twice_is_announced_once(flock: Flock,
 @pytest.mark.parametrize("network", NETWORKS)
 async def test_a_notice_whose_answer_is_lost_is_sent_once_even_when_one_of_it_goes(flock: Flock, network: str) -> None:
     """The retry finds that one of the named has gone; the others are not announced a second time."""
-    bob, carol = traveller(flock, network, "bob"), traveller(flock, network, "carol")
-    alice = await waiting_for(flock, network, bob, carol)
-    await bob.prove()
-    await carol.prove()
+    alice, (bob, _) = await awaited(flock, network, "bob", "carol")
     sandbox = flock.bluesky if network == "bluesky" else flock.mastodon
     path = "chat.bsky.convo.sendMessage" if network == "bluesky" else "/api/v1/statuses"
     sandbox.faults.plan(Fault(path, "cut", after=True, method="POST"))
@@ -81,18 +85,14 @@ async def test_a_notice_whose_answer_is_lost_is_sent_once_even_when_one_of_it_go
 
 @pytest.mark.parametrize("words", ["stop", "notify off"])
 async def test_who_wants_no_notice_by_the_time_gets_none(flock: Flock, words: str) -> None:
-    bob = traveller(flock, "bluesky", "bob")
-    alice = await waiting_for(flock, "bluesky", bob)
-    await bob.prove()
+    alice, _ = await awaited(flock, "bluesky", "bob")
     await alice.write(words)
     await flock.pass_seconds(DAY)
     assert notices(flock, alice) == []
 
 
 async def test_a_promised_notice_is_not_sent_after_a_stop(flock: Flock) -> None:
-    bob = traveller(flock, "bluesky", "bob")
-    alice = await waiting_for(flock, "bluesky", bob)
-    await bob.prove()
+    alice, _ = await awaited(flock, "bluesky", "bob")
     flock.bluesky.faults.plan(Fault("chat.bsky.convo.sendMessage", status=500))
     await flock.pass_seconds(61)
     await alice.write("stop")
@@ -102,10 +102,7 @@ async def test_a_promised_notice_is_not_sent_after_a_stop(flock: Flock) -> None:
 
 @pytest.mark.parametrize("words", ["discoverable off", "forget me yes"])
 async def test_a_newcomer_who_has_gone_by_the_time_is_not_named(flock: Flock, words: str) -> None:
-    bob, carol = traveller(flock, "bluesky", "bob"), traveller(flock, "bluesky", "carol")
-    alice = await waiting_for(flock, "bluesky", bob, carol)
-    await bob.prove()
-    await carol.prove()
+    alice, (bob, _) = await awaited(flock, "bluesky", "bob", "carol")
     await bob.write(words)
     await flock.pass_seconds(61)
     for _ in range(3):

@@ -1,9 +1,10 @@
-"""What lanes share: what a server counts is counted, and only its answer opens a line again."""
+"""What lanes share, an allowance and a server: who goes first, what counts, and only an answer opens a line again."""
 
 import socket
 
 import pytest
 
+from bot.lines import Line
 from bot.networks.bluesky_client import BlueskyClient
 from bot.networks.errors import NotAsked, Unavailable
 from bot.networks.mastodon_client import MastodonClient
@@ -13,12 +14,134 @@ from storage.budgets import Allowance
 from storage.database import Database
 from storage.deliveries import Promise
 from storage.keys import Keys
+from storage.lanes import Among
 from storage.records import DeliveryKind
 from tests.conftest import OwnClock
+from tests.promises import HOUR, House, held, house_of
 from tests.reunion import until
-from tests.test_bot_outbox import HOUR, House, held, house
 
-__all__ = ["house"]  # a fixture
+
+@pytest.fixture
+def house(database: Database, keys: Keys, clock: OwnClock) -> House:
+    return house_of(database, keys, clock)
+
+
+async def test_a_crowd_that_waits_for_an_allowance_is_served_in_turn(house: House) -> None:
+    """Were all of them looked at whenever there is room for one, a crowd would keep the bot busy with nothing."""
+    house.share(Allowance(n=60, period=HOUR, burst=1))
+    one, readers = house.worker(), [f"{number}" for number in range(40)]
+    for reader in readers:
+        await house.promise(reader, lane_name=f"say:{reader}")
+        house.clock.pass_seconds(0.01)
+    await house.settle(one)
+    assert await house.pause(one) > 0
+    for _ in readers[1:]:
+        await house.pass_seconds(61, one)
+    assert house.post.said == readers
+    assert house.post.looked_at == readers
+
+
+async def test_an_answer_is_not_kept_waiting_by_all_the_notices_of_an_opening(house: House) -> None:
+    house.share(Allowance(n=65, period=HOUR, burst=6))
+    one = house.worker()
+    for number in range(20):
+        await house.promise(f"notice {number}", lane_name=f"say:{number}", kind=DeliveryKind.NOTICE)
+        house.clock.pass_seconds(0.01)
+    await house.settle(one)
+    assert sorted(house.post.said) == ["notice 0", "notice 1", "notice 2"]  # at once, side by side
+    for number in range(3):
+        await house.promise(f"answer {number}", lane_name=f"say:writer{number}")
+        await house.settle(one)
+    assert house.post.said[3:] == ["answer 0", "answer 1", "answer 2"]
+    await house.promise("answer 3", lane_name="say:writer3")
+    for _ in range(21):
+        await house.pass_seconds(60, one)
+    assert house.post.said[6] == "answer 3"
+    assert house.post.said[7:] == [f"notice {number}" for number in range(3, 20)]
+
+
+async def test_one_finds_out_whether_a_server_answers_again_and_then_all_go_on(house: House) -> None:
+    """Each on its own would ask a server that is down, use up what is allowed, and come back an hour too late."""
+    house.share(Allowance(n=100, period=HOUR, burst=45))
+    one, readers = house.worker(), [f"{number}" for number in range(40)]
+    for reader in readers:
+        await house.promise(reader, lane_name=f"say:{reader}")
+    house.post.down, house.post.reached = True, False
+    await house.settle(one)
+    asked = len(house.post.begun)
+    for _ in range(600):
+        await house.pass_seconds(1, one)
+    assert len(house.post.begun) - asked <= 600 / 5 + 5
+    house.post.down = False
+    for _ in range(10):
+        await house.pass_seconds(1, one)
+    assert sorted(house.post.said) == sorted(readers)
+    assert house.post.given_up == []
+
+
+async def test_a_server_that_is_down_silences_no_other(house: House) -> None:
+    allowances = dict.fromkeys((True, False), (Allowance(n=100, period=HOUR, burst=40),))
+    house.post.lines = [Line(Among(f"say:{name}"), name, allowances) for name in ("well", "sick")]
+    one = house.worker(lanes=1)
+    async with held(house, "tar pit"):
+        await house.promise("tar pit", lane_name="say:sick")
+        await one.turn()
+        await until(lambda: house.post.begun)
+        await house.promise("answer", lane_name="say:well")
+        await one.turn()
+        await until(lambda: house.post.said)
+        assert house.post.said == ["answer"]
+    await one.drain()
+
+
+async def test_a_word_that_a_server_cannot_take_silences_nobody(house: House) -> None:
+    house.share(Allowance(n=1000, period=HOUR, burst=500))
+    one = house.worker()
+    house.post.troubles["bad"] = [Unavailable("500") for _ in range(1000)]
+    await house.promise("bad", lane_name="say:alice")
+    for number in range(20):
+        await house.pass_seconds(15, one)
+        await house.promise(f"{number}", lane_name="say:bob")
+    await house.pass_seconds(5, one)
+    assert len(house.post.said) == 20
+    assert house.post.begun.count("bad") < 25
+
+
+async def test_an_answer_that_a_server_cannot_take_keeps_no_notice_waiting(house: House) -> None:
+    house.share(Allowance(n=1000, period=HOUR, burst=500))
+    one = house.worker()
+    house.post.troubles["bad"] = [Unavailable("500") for _ in range(1000)]
+    await house.promise("bad", lane_name="say:alice")
+    await house.pass_seconds(30, one)
+    await house.promise("news", lane_name="say:bob", kind=DeliveryKind.NOTICE)
+    for _ in range(30):
+        await house.pass_seconds(1, one)
+    assert house.post.said == ["news"]
+
+
+async def test_a_time_that_a_server_names_holds_for_everybody(house: House) -> None:
+    house.share(Allowance(n=1000, period=HOUR, burst=500))
+    one = house.worker()
+    for name in ("a", "b"):  # one alone may have asked for what the others do not need
+        house.post.troubles[name] = [Unavailable("too many", retry_in=90)]
+        await house.promise(name, lane_name=f"say:{name}")
+    await house.settle(one)
+    await house.promise("c", lane_name="say:carol")
+    await house.pass_seconds(89, one)
+    assert sorted(house.post.begun) == ["a", "b"]
+    await house.pass_seconds(2, one)
+    assert sorted(house.post.said) == ["a", "b", "c"]
+
+
+async def test_a_time_named_for_one_thing_keeps_nobody_else_waiting(house: House) -> None:
+    house.share(Allowance(n=1000, period=HOUR, burst=500))
+    one = house.worker()
+    house.post.troubles["a"] = [Unavailable("the search is used up", retry_in=900)]
+    await house.promise("a", lane_name="say:alice")
+    await house.settle(one)
+    await house.promise("b", lane_name="say:bob")
+    await house.settle(one)
+    assert house.post.said == ["b"]
 
 
 async def test_what_a_sick_server_was_asked_is_used_of_the_allowance(house: House) -> None:

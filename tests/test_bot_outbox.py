@@ -1,162 +1,29 @@
 """Promises are kept in order, once, by one worker at a time, and nobody waits for somebody else's server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.events import Events
-from bot.lines import Line
 from bot.loops import Wake, perform
 from bot.networks.errors import Refused, Unavailable
-from bot.outbox import Outbox, Performed, Performer
-from handlers.context import Settings, World
-from handlers.registry import Registry
-from handlers.texts import Catalogue
-from storage import deliveries, lanes
+from storage import deliveries
 from storage.budgets import Allowance
 from storage.database import Database
 from storage.deliveries import Promise
 from storage.keys import Keys
-from storage.lanes import Among
-from storage.records import Delivery, DeliveryKind, DeliveryState
+from storage.records import DeliveryKind
 from storage.tables import delivery, lane
 from tests.conftest import OwnClock
+from tests.promises import HOUR, LEASE, House, held, house_of
 from tests.reunion import until
 
-LEASE = 60_000
 DAY = 86_400
-HOUR = 3_600_000
-
-
-class Deadlock(Exception):
-    """What PostgreSQL's driver raises for one of two transactions that wait for one another."""
-
-    sqlstate = "40P01"
-
-
-@dataclass
-class Post(Performer):
-    """A post office of which the test decides when, and whether, it delivers."""
-
-    database: Database
-    clock: OwnClock
-    allowances: tuple[Allowance, ...] = ()
-    lines: list[Line] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    begun: list[str] = field(default_factory=list)
-    attempts: list[int] = field(default_factory=list)
-    troubles: dict[str, list[Exception]] = field(default_factory=dict)
-    gates: dict[str, asyncio.Event] = field(default_factory=dict)
-    given_up: list[tuple[str, str]] = field(default_factory=list)
-    looked_at: list[str] = field(default_factory=list)
-    down: bool = False
-    reached: bool = True
-    bad_settles: int = 0
-    deadlocks: int = 0
-    breaks: set[str] = field(default_factory=set)
-    final: bool = False
-    called_off: dict[str, str] = field(default_factory=dict)
-
-    async def may_not(self, _connection: AsyncConnection, due: Sequence[Delivery]) -> Mapping[int, str]:
-        keys = [each.key for each in due]
-        self.looked_at += keys
-        if self.breaks.intersection(keys):
-            raise RuntimeError("a mistake of ours")
-        return {each.id: self.called_off[each.key] for each in due if each.key in self.called_off}
-
-    def budget(self, first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
-        for line in self.lines:
-            return line.budget, line.allowances[deliveries.is_urgent(first)]
-        return ("post", self.allowances) if self.allowances else None
-
-    async def perform(self, due: list[Delivery]) -> Performed:
-        (each,) = due
-        self.begun.append(each.key)
-        self.attempts.append(each.attempts)
-        if each.key in self.gates:
-            await self.gates[each.key].wait()
-        if self.down:
-            problem = Unavailable("the server is down")
-            problem.begun = self.reached
-            raise problem
-        if self.troubles.get(each.key):
-            raise self.troubles[each.key].pop(0)
-        if each.key not in self.said:  # as a network with idempotency keys does
-            self.said.append(each.key)
-
-        async def settle(connection: AsyncConnection) -> None:
-            await deliveries.settle(connection, each, DeliveryState.DONE, self.clock())
-            if self.deadlocks:
-                self.deadlocks -= 1
-                raise sa.exc.DBAPIError("UPDATE", {}, Deadlock())
-            if self.bad_settles:
-                self.bad_settles -= 1
-                raise RuntimeError("a mistake of ours")
-
-        return Performed(settle, final=self.final)
-
-    async def refused(self, _connection: AsyncConnection, delivery: Delivery, reason: str) -> None:
-        self.given_up.append((delivery.key, reason))
-
-
-@dataclass
-class House:
-    """A database with promises in it, and the workers that keep them."""
-
-    database: Database
-    clock: OwnClock
-    events: Events
-    post: Post
-
-    def worker(self, name: str = "one", lease_ms: int = LEASE, lanes: int = 32) -> Outbox:
-        kinds = (DeliveryKind.REPLY, DeliveryKind.NOTICE)
-        return Outbox(self.events, dict.fromkeys(kinds, self.post), worker=name, lease_ms=lease_ms, lanes=lanes)
-
-    async def promise(self, *keys: str, lane_name: str = "say:alice", kind: DeliveryKind = DeliveryKind.REPLY) -> None:
-        async with self.database.transaction() as connection:
-            promises = [Promise(kind=kind, key=key, lane=lane_name) for key in keys]
-            await deliveries.promise(connection, promises, self.clock())
-
-    def share(self, allowance: Allowance) -> None:
-        """Let all lanes that speak share an allowance and a server; notices leave half of a burst to answers."""
-        left = allowance.leaving(allowance.burst // 2)
-        self.post.lines = [Line(lanes.SPEAKING, "post", {True: (allowance,), False: (left,)})]
-
-    async def settle(self, *workers: Outbox) -> None:
-        while sum([await each.turn() for each in workers]):
-            for each in workers:
-                await each.drain()
-
-    async def pass_seconds(self, seconds: float, *workers: Outbox) -> None:
-        self.clock.pass_seconds(seconds)
-        await self.settle(*workers)
-
-    async def states(self) -> dict[str, str]:
-        async with self.database.reading() as connection:
-            rows = await connection.execute(sa.select(delivery.c.key, delivery.c.state))
-            return {row.key: row.state for row in rows}
 
 
 @pytest.fixture
 def house(database: Database, keys: Keys, clock: OwnClock) -> House:
-    world = World(keys, Settings(public_url=None, bots={}, follow={}), Registry())
-    events = Events(database, world, Catalogue(), {}, clock)
-    return House(database, clock, events, Post(database, clock))
-
-
-@asynccontextmanager
-async def held(house: House, key: str) -> AsyncIterator[asyncio.Event]:
-    """Hold one delivery back until the event is set."""
-    gate = house.post.gates[key] = asyncio.Event()
-    try:
-        yield gate
-    finally:
-        gate.set()
+    return house_of(database, keys, clock)
 
 
 async def test_one_reader_reads_in_order_even_when_the_first_word_fails(house: House) -> None:
@@ -231,7 +98,7 @@ async def test_a_lease_is_prolonged_while_its_holder_works(house: House) -> None
         for _ in range(3):
             house.clock.pass_seconds(0.2)
             async with asyncio.timeout(20):
-                while await two.next_due() != house.clock() + 300:  # noqa: ASYNC110  # the database has no event
+                while await two.begin() != (0, house.clock() + 300):  # noqa: ASYNC110  # the database has no event
                     await asyncio.sleep(0.01)
         assert await two.turn() == 0
     await one.drain()
@@ -295,23 +162,17 @@ async def test_pauses_grow_up_to_an_hour_and_end_with_a_success(house: House) ->
     pauses = []
     await house.settle(one)
     while house.post.troubles["a"]:
-        due_at = await one.next_due()
-        assert due_at is not None
-        pauses.append(due_at - house.clock())
+        pauses.append(await house.pause(one))
         await house.pass_seconds(pauses[-1] / 1000, one)
     assert 1_000 <= pauses[0] <= 2_000
     assert all(1_800_000 <= each <= 3_600_000 for each in pauses[-3:])
     assert pauses[5] > 10 * pauses[0]
-    due_at = await one.next_due()
-    assert due_at is not None
-    await house.pass_seconds((due_at - house.clock()) / 1000, one)
+    await house.pass_seconds(await house.pause(one) / 1000, one)
     assert house.post.said == ["a"]
     house.post.troubles["b"] = [Unavailable("no")]
     await house.promise("b")
     await house.settle(one)
-    due_at = await one.next_due()
-    assert due_at is not None
-    assert due_at - house.clock() <= 2_000
+    assert await house.pause(one) <= 2_000
 
 
 async def test_after_three_days_a_promise_is_given_up_and_that_is_told(house: House) -> None:
@@ -426,7 +287,7 @@ async def test_strangers_servers_that_never_answer_silence_nobody(house: House) 
         await house.promise("another", lane_name="ask:bob")
         assert await one.turn() == 1
         await until(lambda: house.post.begun)
-        assert await one.next_due() is None  # nothing that there is a place for
+        assert await one.begin() == (0, None)  # nothing that there is a place for
         await house.promise("answer", lane_name="say:alice")
         assert await one.turn() == 1
         await until(lambda: house.post.said == ["answer"])
@@ -489,120 +350,3 @@ async def test_who_waits_for_a_place_gets_it_when_a_word_is_said_that_leads_to_n
     await asyncio.gather(loop, return_exceptions=True)
     await one.drain()
     assert sorted(house.post.said) == ["first", "second"]
-
-
-async def test_a_crowd_that_waits_for_an_allowance_is_served_in_turn(house: House) -> None:
-    """Were all of them looked at whenever there is room for one, a crowd would keep the bot busy with nothing."""
-    house.share(Allowance(n=60, period=HOUR, burst=1))
-    one, readers = house.worker(), [f"{number}" for number in range(40)]
-    for reader in readers:
-        await house.promise(reader, lane_name=f"say:{reader}")
-        house.clock.pass_seconds(0.01)
-    await house.settle(one)
-    assert await one.next_due() is not None
-    for _ in readers[1:]:
-        await house.pass_seconds(61, one)
-    assert house.post.said == readers
-    assert house.post.looked_at == readers
-
-
-async def test_an_answer_is_not_kept_waiting_by_all_the_notices_of_an_opening(house: House) -> None:
-    house.share(Allowance(n=65, period=HOUR, burst=6))
-    one = house.worker()
-    for number in range(20):
-        await house.promise(f"notice {number}", lane_name=f"say:{number}", kind=DeliveryKind.NOTICE)
-        house.clock.pass_seconds(0.01)
-    await house.settle(one)
-    assert sorted(house.post.said) == ["notice 0", "notice 1", "notice 2"]  # at once, side by side
-    for number in range(3):
-        await house.promise(f"answer {number}", lane_name=f"say:writer{number}")
-        await house.settle(one)
-    assert house.post.said[3:] == ["answer 0", "answer 1", "answer 2"]
-    await house.promise("answer 3", lane_name="say:writer3")
-    for _ in range(21):
-        await house.pass_seconds(60, one)
-    assert house.post.said[6] == "answer 3"
-    assert house.post.said[7:] == [f"notice {number}" for number in range(3, 20)]
-
-
-async def test_one_finds_out_whether_a_server_answers_again_and_then_all_go_on(house: House) -> None:
-    """Each on its own would ask a server that is down, use up what is allowed, and come back an hour too late."""
-    house.share(Allowance(n=100, period=HOUR, burst=45))
-    one, readers = house.worker(), [f"{number}" for number in range(40)]
-    for reader in readers:
-        await house.promise(reader, lane_name=f"say:{reader}")
-    house.post.down, house.post.reached = True, False
-    await house.settle(one)
-    asked = len(house.post.begun)
-    for _ in range(600):
-        await house.pass_seconds(1, one)
-    assert len(house.post.begun) - asked <= 600 / 5 + 5
-    house.post.down = False
-    for _ in range(10):
-        await house.pass_seconds(1, one)
-    assert sorted(house.post.said) == sorted(readers)
-    assert house.post.given_up == []
-
-
-async def test_a_server_that_is_down_silences_no_other(house: House) -> None:
-    allowances = dict.fromkeys((True, False), (Allowance(n=100, period=HOUR, burst=40),))
-    house.post.lines = [Line(Among(f"say:{name}"), name, allowances) for name in ("well", "sick")]
-    one = house.worker(lanes=1)
-    async with held(house, "tar pit"):
-        await house.promise("tar pit", lane_name="say:sick")
-        await one.turn()
-        await until(lambda: house.post.begun)
-        await house.promise("answer", lane_name="say:well")
-        await one.turn()
-        await until(lambda: house.post.said == ["answer"])
-    await one.drain()
-
-
-async def test_a_word_that_a_server_cannot_take_silences_nobody(house: House) -> None:
-    house.share(Allowance(n=1000, period=HOUR, burst=500))
-    one = house.worker()
-    house.post.troubles["bad"] = [Unavailable("500") for _ in range(1000)]
-    await house.promise("bad", lane_name="say:alice")
-    for number in range(20):
-        await house.pass_seconds(15, one)
-        await house.promise(f"{number}", lane_name="say:bob")
-    await house.pass_seconds(5, one)
-    assert len(house.post.said) == 20
-    assert house.post.begun.count("bad") < 25
-
-
-async def test_an_answer_that_a_server_cannot_take_keeps_no_notice_waiting(house: House) -> None:
-    house.share(Allowance(n=1000, period=HOUR, burst=500))
-    one = house.worker()
-    house.post.troubles["bad"] = [Unavailable("500") for _ in range(1000)]
-    await house.promise("bad", lane_name="say:alice")
-    await house.pass_seconds(30, one)
-    await house.promise("news", lane_name="say:bob", kind=DeliveryKind.NOTICE)
-    for _ in range(30):
-        await house.pass_seconds(1, one)
-    assert house.post.said == ["news"]
-
-
-async def test_a_time_that_a_server_names_holds_for_everybody(house: House) -> None:
-    house.share(Allowance(n=1000, period=HOUR, burst=500))
-    one = house.worker()
-    for name in ("a", "b"):  # one alone may have asked for what the others do not need
-        house.post.troubles[name] = [Unavailable("too many", retry_in=90)]
-        await house.promise(name, lane_name=f"say:{name}")
-    await house.settle(one)
-    await house.promise("c", lane_name="say:carol")
-    await house.pass_seconds(89, one)
-    assert sorted(house.post.begun) == ["a", "b"]
-    await house.pass_seconds(2, one)
-    assert sorted(house.post.said) == ["a", "b", "c"]
-
-
-async def test_a_time_named_for_one_thing_keeps_nobody_else_waiting(house: House) -> None:
-    house.share(Allowance(n=1000, period=HOUR, burst=500))
-    one = house.worker()
-    house.post.troubles["a"] = [Unavailable("the search is used up", retry_in=900)]
-    await house.promise("a", lane_name="say:alice")
-    await house.settle(one)
-    await house.promise("b", lane_name="say:bob")
-    await house.settle(one)
-    assert house.post.said == ["b"]

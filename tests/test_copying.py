@@ -15,13 +15,13 @@ import pytest
 import sqlalchemy as sa
 
 from bot.app import open_app
-from storage import accounts, links, privacy
+from storage import accounts, privacy
 from storage.copying import Copied, copy
 from storage.database import Database
 from storage.engines import DatabaseError
-from storage.keys import Keys, Keys64
-from storage.records import Direction, NetworkName
-from storage.segments import Sizes, tend
+from storage.keys import Keys
+from storage.records import NetworkName
+from storage.segments import tend
 from storage.segments_check import verify
 from storage.tables import cursor, metadata, person, report, told, upload
 from tests.conftest import START, OwnClock, fresh_postgres
@@ -30,8 +30,8 @@ from tests.reunion import friends_of, said_once, traveller
 from tests.test_bot_process import start
 from tests.test_index_commands import reflock, write_configuration
 from tests.test_storage_privacy import somebody_waits
-
-SMALL = Sizes(pending=6, sorted=10, fan=2)
+from tests.test_storage_segments import SMALL, hand_over
+from tests.test_storage_segments import person as meet
 
 
 @pytest.fixture
@@ -49,16 +49,19 @@ async def other(other_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def meet(database: Database, name: str) -> int:
-    async with database.transaction() as connection:
-        _, met = await accounts.meet(connection, NetworkName.MASTODON, f"https://x.test/{name}", f"@{name}@x", START)
-        return met.id
+@asynccontextmanager
+async def from_to(source: str, target: str) -> AsyncIterator[tuple[Database, Database]]:
+    """Open a database, which is prepared, and another to copy it into, of which nothing is."""
+    database, empty = Database(source), Database(target)
+    await database.upgrade()
+    yield database, empty
+    await database.close()
+    await empty.close()
 
 
-async def hand_over(database: Database, person_id: int, keys: Keys64) -> int:
-    """Store a list, and return its slot."""
-    async with database.transaction() as connection:
-        await links.add(connection, person_id, links.TYPED, Direction.FOLLOWING, keys, START, replace=True)
+async def newest_slot(database: Database) -> int:
+    """Return the slot of the list that was handed over last."""
+    async with database.reading() as connection:
         return int(await connection.scalar(sa.select(sa.func.max(upload.c.slot))) or 0)
 
 
@@ -131,7 +134,9 @@ async def test_the_bot_goes_on_where_it_was(
 
 async def test_numbers_that_were_given_out_are_not_given_out_again(database: Database, other: Database) -> None:
     here = [await meet(database, name) for name in ("ann", "bob")]
-    slots = [await hand_over(database, each, np.arange(3, dtype=np.uint64)) for each in here]
+    for each in here:
+        await hand_over(database, each, np.arange(3, dtype=np.uint64))
+    slot = await newest_slot(database)
     # Of the numbers that were given out last, those of people and lists are nobody's when everything is copied.
     async with database.transaction() as connection:
         await connection.execute(sa.delete(person).where(person.c.id == here[1]))
@@ -142,7 +147,8 @@ async def test_numbers_that_were_given_out_are_not_given_out_again(database: Dat
 
     new = await meet(other, "eve")
     assert new > here[1]
-    assert await hand_over(other, new, np.arange(3, dtype=np.uint64)) > slots[1]
+    await hand_over(other, new, np.arange(3, dtype=np.uint64))
+    assert await newest_slot(other) > slot
     async with other.transaction() as connection:
         await connection.execute(sa.insert(report).values(person_id=new, **values))
         assert await connection.scalar(sa.select(sa.func.count()).select_from(report)) == 2
@@ -271,29 +277,29 @@ async def test_a_copy_that_was_killed_is_begun_again(
 
 async def test_whoever_interrupts_a_copy_is_told_that_there_is_none(postgres: str, tmp_path: Path) -> None:
     source_url, url = f"sqlite:///{tmp_path / 'reflock.sqlite3'}", await fresh_postgres(postgres)
-    database, target = Database(source_url), Database(url)
-    for each in (database, target):
-        await each.upgrade()
-    place = {"name": "mastodon", "value": "1"}
-    async with database.transaction() as connection:
-        await connection.execute(sa.insert(cursor).values(place))
+    async with from_to(source_url, url) as (database, target):
+        await target.upgrade()
+        place = {"name": "mastodon", "value": "1"}
+        async with database.transaction() as connection:
+            await connection.execute(sa.insert(cursor).values(place))
 
-    async with target.transaction() as connection:
-        await connection.execute(
-            sa.insert(cursor).values(place)
-        )  # nobody sees it, but it holds up whoever writes the same
-        copying = await start(write_configuration(tmp_path, source_url), "db", "copy", "--to", url)
-        while not await somebody_waits(target):
-            pass
-        copying.send_signal(signal.SIGINT)
-        _, said = await asyncio.wait_for(copying.communicate(), 60)
-        await connection.rollback()
+        async with target.transaction() as connection:
+            await connection.execute(
+                sa.insert(cursor).values(place)
+            )  # nobody sees it, but it holds up whoever writes the same
+            copying = await start(write_configuration(tmp_path, source_url), "db", "copy", "--to", url)
+            while not await somebody_waits(target):
+                pass
+            copying.send_signal(signal.SIGINT)
+            _, said = await asyncio.wait_for(copying.communicate(), 60)
+            await connection.rollback()
 
-    assert copying.returncode == 130
-    assert said.decode().strip() == "Interrupted before the end: nothing was copied. Begin again with the same command."
-    await copy(database, target, nobody_told)
-    await database.close()
-    await target.close()
+        assert copying.returncode == 130
+        assert (
+            said.decode().strip()
+            == "Interrupted before the end: nothing was copied. Begin again with the same command."
+        )
+        await copy(database, target, nobody_told)
 
 
 async def rows_of(database: Database) -> int:
@@ -307,20 +313,20 @@ async def rows_of(database: Database) -> int:
 async def test_what_does_not_fit_is_named_without_what_somebody_said(
     tmp_path: Path, postgres: str, clock: OwnClock
 ) -> None:
-    database, target = Database(f"sqlite:///{tmp_path / 'a.sqlite3'}"), Database(await fresh_postgres(postgres))
-    await database.upgrade()
-    who = await meet(database, "ann")
-    async with database.transaction() as connection:
-        values = {"person_id": who, "x_handle": "x", "words": "what ann said\0", "at": clock(), "done": False}
-        await connection.execute(sa.insert(report).values(**values))
+    source_url, url = f"sqlite:///{tmp_path / 'a.sqlite3'}", await fresh_postgres(postgres)
+    async with from_to(source_url, url) as (database, target):
+        who = await meet(database, "ann")
+        async with database.transaction() as connection:
+            values = {"person_id": who, "x_handle": "x", "words": "what ann said\0", "at": clock(), "done": False}
+            await connection.execute(sa.insert(report).values(**values))
 
-    with pytest.raises(DatabaseError, match=r"broke off at the table report \(\w+\).*Nothing was copied") as refused:
-        await copy(database, target, nobody_told)
+        with pytest.raises(
+            DatabaseError, match=r"broke off at the table report \(\w+\).*Nothing was copied"
+        ) as refused:
+            await copy(database, target, nobody_told)
 
-    assert "ann" not in str(refused.value)
-    assert await rows_of(target) == len(await sequences(target))
-    await database.close()
-    await target.close()
+        assert "ann" not in str(refused.value)
+        assert await rows_of(target) == len(await sequences(target))
 
 
 async def sequences(database: Database) -> list[Any]:
@@ -366,73 +372,64 @@ async def test_what_is_written_meanwhile_undoes_the_copy(
 
 
 async def test_a_copy_whose_lock_is_gone_is_undone(postgres: str, tmp_path: Path) -> None:
-    url = await fresh_postgres(postgres)
-    database, target = Database(f"sqlite:///{tmp_path / 'a.sqlite3'}"), Database(url)
-    await database.upgrade()
-    await filled(database)
+    source_url, url = f"sqlite:///{tmp_path / 'a.sqlite3'}", await fresh_postgres(postgres)
+    async with from_to(source_url, url) as (database, target):
+        await filled(database)
 
-    async def cut() -> None:
-        server = Database(url)
-        async with server.transaction() as connection:
-            cut_off = "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory'"
-            assert (await connection.scalars(sa.text(cut_off))).all() == [True]
-        await server.close()
+        async def cut() -> None:
+            server = Database(url)
+            async with server.transaction() as connection:
+                cut_off = "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory'"
+                assert (await connection.scalars(sa.text(cut_off))).all() == [True]
+            await server.close()
 
-    with pytest.raises(DatabaseError, match=r"was cut, by the server .* Nothing was copied"):
-        await copy(database, target, meanwhile(cut))
+        with pytest.raises(DatabaseError, match=r"was cut, by the server .* Nothing was copied"):
+            await copy(database, target, meanwhile(cut))
 
-    assert (await everything(target))["person"] == []
-    await copy(database, target, nobody_told)
-    await database.close()
-    await target.close()
+        assert (await everything(target))["person"] == []
+        await copy(database, target, nobody_told)
 
 
 async def test_who_may_not_write_there_is_told_what_is_missing(postgres: str, tmp_path: Path) -> None:
     url, source_url = await fresh_postgres(postgres), f"sqlite:///{tmp_path / 'a.sqlite3'}"
-    database, target = Database(source_url), Database(url)
-    await database.upgrade()
-    async with target.transaction() as connection:
-        await connection.execute(sa.text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
-        await connection.execute(sa.text("CREATE ROLE guest LOGIN"))
-    as_guest = sa.make_url(url).set(username="guest").render_as_string()
+    async with from_to(source_url, url) as (_, target):
+        async with target.transaction() as connection:
+            await connection.execute(sa.text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+            await connection.execute(sa.text("CREATE ROLE guest LOGIN"))
+        as_guest = sa.make_url(url).set(username="guest").render_as_string()
 
-    refused = reflock(write_configuration(tmp_path, source_url), "db", "copy", "--to", as_guest)
+        refused = reflock(write_configuration(tmp_path, source_url), "db", "copy", "--to", as_guest)
 
-    assert refused.returncode == 2
-    assert "GRANT CREATE ON SCHEMA public" in refused.stderr
-    assert "Nothing was copied" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert await target.is_empty()
-    await database.close()
-    await target.close()
+        assert refused.returncode == 2
+        assert "GRANT CREATE ON SCHEMA public" in refused.stderr
+        assert "Nothing was copied" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert await target.is_empty()
 
 
 async def test_a_bot_that_comes_meanwhile_undoes_the_copy(postgres: str, tmp_path: Path) -> None:
     url = await fresh_postgres(postgres)
-    database, target = Database(url), Database(f"sqlite:///{tmp_path / 'b.sqlite3'}")
-    await database.upgrade()
-    await filled(database)
-    came, over = threading.Event(), threading.Event()
+    async with from_to(url, f"sqlite:///{tmp_path / 'b.sqlite3'}") as (database, target):
+        await filled(database)
+        came, over = threading.Event(), threading.Event()
 
-    async def work() -> None:
-        bot = Database(url)
-        async with bot.alone("reflock-1"):
-            came.set()
-            await asyncio.to_thread(over.wait)
-        await bot.close()
+        async def work() -> None:
+            bot = Database(url)
+            async with bot.alone("reflock-1"):
+                came.set()
+                await asyncio.to_thread(over.wait)
+            await bot.close()
 
-    bot = threading.Thread(target=lambda: asyncio.run(work()))
+        bot = threading.Thread(target=lambda: asyncio.run(work()))
 
-    def begin_a_bot(_done: int, _whole: int) -> None:
-        if not bot.is_alive():
-            bot.start()
-            came.wait()
+        def begin_a_bot(_done: int, _whole: int) -> None:
+            if not bot.is_alive():
+                bot.start()
+                came.wait()
 
-    with pytest.raises(DatabaseError, match="A Reflock works on"):
-        await copy(database, target, begin_a_bot)
-    over.set()
-    bot.join()
-    assert (await everything(target))["person"] == []
-    await copy(database, target, nobody_told)
-    await database.close()
-    await target.close()
+        with pytest.raises(DatabaseError, match="A Reflock works on"):
+            await copy(database, target, begin_a_bot)
+        over.set()
+        bot.join()
+        assert (await everything(target))["person"] == []
+        await copy(database, target, nobody_told)

@@ -16,23 +16,13 @@ from bot.networks.oauth_atproto import AtprotoOauth, AtprotoTokens
 from bot.sandbox.bluesky import BlueskyPerson, BlueskySandbox
 from bot.sandbox.bluesky.limits import WRITE_RULES
 from bot.sandbox.faults import Fault
+from tests.bluesky_bot import Drawer, guard, sky
 from tests.conftest import OwnClock
-from tests.test_networks_bluesky import Drawer
+
+__all__ = ["guard", "sky"]  # fixtures
 
 APPLY = "com.atproto.repo.applyWrites"
 _NUMBERS = itertools.count()
-
-
-@pytest.fixture
-async def sky(clock: OwnClock) -> AsyncIterator[BlueskySandbox]:
-    async with BlueskySandbox(now=lambda: clock() / 1000) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def guard(sky: BlueskySandbox) -> AsyncIterator[GuardedClient]:
-    async with GuardedClient(allow_private=frozenset({urlsplit(sky.url).netloc})) as client:
-        yield client
 
 
 @pytest.fixture

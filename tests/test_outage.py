@@ -1,7 +1,9 @@
 """While the database does not answer, the log says so once, and everything goes on when it answers again."""
 
 import asyncio
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,83 +18,91 @@ from tests.conftest import OwnClock, fresh_postgres
 from tests.postgres import running_postgres
 from tests.reunion import until
 from tests.test_bot_process import start
-from tests.test_running_roles import prepared, running, sky, until_it_says
+from tests.test_running_roles import both_running, prepared, sky, somebody, until_it_says
 
-__all__ = ["sky"]
+__all__ = ["sky"]  # a fixture
 
 HUNG_UP = sa.exc.OperationalError("SELECT 1", {}, ConnectionResetError("hung up"), connection_invalidated=True)
 SILENT = "the database does not answer"
 WELL = "the database answers again"
 
+Said = list[MutableMapping[str, Any]]
 
-def test_however_many_meet_it_the_log_has_one_line_a_minute_and_one_at_the_end(clock: OwnClock) -> None:
-    outage = Outage("postgresql://flock", clock)
+
+@pytest.fixture
+def outage(clock: OwnClock) -> Outage:
+    return Outage("postgresql://flock", clock)
+
+
+@pytest.fixture
+def said() -> Iterator[Said]:
+    """Give what is said in the log."""
     with capture_logs() as said:
-        for _ in range(3):
-            for who in ("keeping promises", "tick newcomers", "standing in"):
-                assert outage.met(who, HUNG_UP)
-            clock.pass_seconds(15)
-        assert [each["event"] for each in said] == [SILENT]
-        assert (said[0]["address"], said[0]["why"]) == ("postgresql://flock", "ConnectionResetError: hung up")
+        yield said
+
+
+def test_however_many_meet_it_the_log_has_one_line_a_minute_and_one_at_the_end(
+    outage: Outage, clock: OwnClock, said: Said
+) -> None:
+    for _ in range(3):
+        for who in ("keeping promises", "tick newcomers", "standing in"):
+            assert outage.met(who, HUNG_UP)
         clock.pass_seconds(15)
-        assert outage.met("keeping promises", HUNG_UP)
-        outage.passed("listening")  # which had not met it, and may have asked the network alone
-        assert [each["event"] for each in said] == [SILENT, SILENT]
-        outage.passed("tick newcomers")
-        outage.passed("keeping promises")
+    assert [each["event"] for each in said] == [SILENT]
+    assert (said[0]["address"], said[0]["why"]) == ("postgresql://flock", "ConnectionResetError: hung up")
+    clock.pass_seconds(15)
+    assert outage.met("keeping promises", HUNG_UP)
+    outage.passed("listening")  # which had not met it, and may have asked the network alone
+    assert [each["event"] for each in said] == [SILENT, SILENT]
+    outage.passed("tick newcomers")
+    outage.passed("keeping promises")
     assert [each["event"] for each in said] == [SILENT, SILENT, WELL]
     assert said[-1]["after_s"] == 60
 
 
-def test_what_comes_and_goes_is_not_told_more_often_than_that(clock: OwnClock) -> None:
-    outage = Outage("postgresql://flock", clock)
-    with capture_logs() as said:
-        for _ in range(12):
-            outage.met("keeping promises", HUNG_UP)
-            outage.passed("keeping promises")
-            clock.pass_seconds(10)
+def test_what_comes_and_goes_is_not_told_more_often_than_that(outage: Outage, clock: OwnClock, said: Said) -> None:
+    for _ in range(12):
+        outage.met("keeping promises", HUNG_UP)
+        outage.passed("keeping promises")
+        clock.pass_seconds(10)
     assert [each["event"] for each in said] == [SILENT, WELL] * 2
 
 
-def test_what_a_daily_tick_met_long_ago_makes_no_later_outage_longer(clock: OwnClock) -> None:
-    outage = Outage("postgresql://flock", clock)
-    with capture_logs() as said:
-        outage.met("tick retention", HUNG_UP)
-        for _ in range(10):
-            clock.pass_seconds(3600)
-            outage.passed("keeping promises")
-        outage.met("keeping promises", HUNG_UP)
-        clock.pass_seconds(5)
+def test_what_a_daily_tick_met_long_ago_makes_no_later_outage_longer(
+    outage: Outage, clock: OwnClock, said: Said
+) -> None:
+    outage.met("tick retention", HUNG_UP)
+    for _ in range(10):
+        clock.pass_seconds(3600)
         outage.passed("keeping promises")
+    outage.met("keeping promises", HUNG_UP)
+    clock.pass_seconds(5)
+    outage.passed("keeping promises")
     assert [each["event"] for each in said] == [SILENT, SILENT, WELL]
     assert said[-1]["after_s"] == 5
 
 
-def test_what_a_daily_tick_alone_met_did_not_last_a_day(clock: OwnClock) -> None:
-    outage = Outage("postgresql://flock", clock)
-    with capture_logs() as said:
-        outage.met("tick retention", HUNG_UP)
-        clock.pass_seconds(86_400)
-        outage.passed("tick retention")
+def test_what_a_daily_tick_alone_met_did_not_last_a_day(outage: Outage, clock: OwnClock, said: Said) -> None:
+    outage.met("tick retention", HUNG_UP)
+    clock.pass_seconds(86_400)
+    outage.passed("tick retention")
     assert said[-1]["event"] == WELL
     assert said[-1]["after_s"] <= 120
 
 
-async def test_only_the_database_out_of_reach_is_its_trouble(clock: OwnClock) -> None:
-    outage = Outage("postgresql://flock", clock)
-    with capture_logs() as said:
-        assert not outage.met("keeping promises", TimeoutError("of a network"))
-        assert not outage.met("keeping promises", ConnectionRefusedError("by a network"))
-        assert said == []
-        nowhere = Database("postgresql://127.0.0.1:1/flock")
-        with pytest.raises(ConnectionRefusedError) as refused:
-            await nowhere.is_empty()
-        assert outage.met("keeping promises", refused.value)
-        await nowhere.close()
+async def test_only_the_database_out_of_reach_is_its_trouble(outage: Outage, said: Said) -> None:
+    assert not outage.met("keeping promises", TimeoutError("of a network"))
+    assert not outage.met("keeping promises", ConnectionRefusedError("by a network"))
+    assert said == []
+    nowhere = Database("postgresql://127.0.0.1:1/flock")
+    with pytest.raises(ConnectionRefusedError) as refused:
+        await nowhere.is_empty()
+    assert outage.met("keeping promises", refused.value)
+    await nowhere.close()
     assert "ConnectionRefusedError" in said[0]["why"]
 
 
-async def test_the_bell_is_heard_again_whatever_the_server_said_meanwhile(postgres: str) -> None:
+async def test_the_bell_is_heard_again_whatever_the_server_said_meanwhile(postgres: str, said: Said) -> None:
     database, operator = Database(await fresh_postgres(postgres)), Database(postgres)
     name, heard = database.url.database, asyncio.Event()
     outage = Outage(database.address, lambda: 0)
@@ -102,43 +112,37 @@ async def test_the_bell_is_heard_again_whatever_the_server_said_meanwhile(postgr
             for each in statements:
                 await connection.execute(sa.text(each))
 
-    with capture_logs() as said:
-        ear = asyncio.create_task(forever("hearing the bell", lambda: hear_bell(database, heard.set), outage))
-        await heard.wait()
-        await operate(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        await operate(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-        await until(lambda: "turn failed" in [each["event"] for each in said])
-        heard.clear()
-        await operate(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-        await heard.wait()
-        heard.clear()
-        async with database.transaction() as connection:
-            await ring(connection)
-        await heard.wait()
-        ear.cancel()
-        await asyncio.gather(ear, return_exceptions=True)
+    ear = asyncio.create_task(forever("hearing the bell", lambda: hear_bell(database, heard.set), outage))
+    await until(heard.is_set)
+    await operate(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    await operate(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    await until(lambda: "turn failed" in [each["event"] for each in said])
+    heard.clear()
+    await operate(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    await until(heard.is_set)
+    heard.clear()
+    async with database.transaction() as connection:
+        await ring(connection)
+    await until(heard.is_set)
+    ear.cancel()
+    await asyncio.gather(ear, return_exceptions=True)
     await database.close()
     await operator.close()
 
 
-def test_a_mistake_of_ours_is_none_of_the_databases(clock: OwnClock) -> None:
-    outage = Outage("postgresql://flock", clock)
-    with capture_logs() as said:
-        assert not outage.met("keeping promises", KeyError("oh"))
-        assert not outage.met("keeping promises", sa.exc.ProgrammingError("SELEC 1", {}, Exception("syntax")))
+def test_a_mistake_of_ours_is_none_of_the_databases(outage: Outage, said: Said) -> None:
+    assert not outage.met("keeping promises", KeyError("oh"))
+    assert not outage.met("keeping promises", sa.exc.ProgrammingError("SELEC 1", {}, Exception("syntax")))
     assert said == []
 
 
 async def test_every_process_outlives_a_database_that_is_stopped_and_started(
     sky: BlueskySandbox, tmp_path: Path
 ) -> None:
-    alice, bot = sky.create_account("alice.test"), next(iter(sky.people.values()))
-    alice.allow_incoming = "all"
+    alice, bot = somebody(sky)
     with running_postgres() as server:
         config = await prepared(server.get_uri(), sky, tmp_path)
-        async with running(config, "listen", "one") as listener, running(config, "work", "two") as worker:
-            await until_it_says(listener, "listening")
-            await until_it_says(worker, "running")
+        async with both_running(config) as (listener, worker):
             alice.dm(bot, "hello")
             await sky.changed(lambda: len(alice.received_dms(bot)) >= 1, 60)
             await asyncio.to_thread(server.stop)

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from bot.config import load
-from bot.sandbox.bluesky import BlueskySandbox
+from bot.sandbox.bluesky import BlueskyPerson, BlueskySandbox
 from bot.sandbox.faults import Fault
 from storage.database import Database
 from tests.conftest import fresh_postgres
@@ -60,6 +60,22 @@ async def running(config: Path, role: str, worker: str) -> AsyncIterator[Process
         assert "Traceback" not in log.decode()
 
 
+@asynccontextmanager
+async def both_running(config: Path) -> AsyncIterator[tuple[Process, Process]]:
+    """Run a listener named one and a worker named two, and go on when they are at work."""
+    async with running(config, "listen", "one") as listener, running(config, "work", "two") as worker:
+        await until_it_says(listener, "listening")
+        await until_it_says(worker, "running")
+        yield listener, worker
+
+
+def somebody(sky: BlueskySandbox) -> tuple[BlueskyPerson, BlueskyPerson]:
+    """Return Alice, whom everybody may write to, and the bot."""
+    alice, bot = sky.create_account("alice.test"), next(iter(sky.people.values()))
+    alice.allow_incoming = "all"
+    return alice, bot
+
+
 async def until_it_says(process: Process, *words: str) -> str:
     """Read on in its log as far as some words; return what was read."""
     assert process.stderr is not None
@@ -72,8 +88,7 @@ async def until_it_says(process: Process, *words: str) -> str:
 
 
 async def test_when_the_listener_or_a_worker_is_killed_another_one_goes_on(config: Path, sky: BlueskySandbox) -> None:
-    alice, bot = sky.create_account("alice.test"), next(iter(sky.people.values()))
-    alice.allow_incoming = "all"
+    alice, bot = somebody(sky)
 
     async def answered(times: int) -> None:
         await sky.changed(lambda: len(alice.received_dms(bot)) >= times, 60)
@@ -100,12 +115,9 @@ async def test_when_the_listener_or_a_worker_is_killed_another_one_goes_on(confi
 
 
 async def test_what_a_worker_says_while_it_is_told_to_stop_is_said_once(config: Path, sky: BlueskySandbox) -> None:
-    alice, bot = sky.create_account("alice.test"), next(iter(sky.people.values()))
-    alice.allow_incoming = "all"
+    alice, bot = somebody(sky)
     slow = sky.faults.plan(Fault("chat.bsky.convo.sendMessage", "late"))
-    async with running(config, "listen", "one") as listener, running(config, "work", "two") as worker:
-        await until_it_says(listener, "listening")
-        await until_it_says(worker, "running")
+    async with both_running(config) as (_, worker):
         alice.dm(bot, "hello")
         await until(lambda: slow.times == 0)
         worker.send_signal(signal.SIGTERM)
@@ -124,13 +136,10 @@ async def test_what_a_worker_says_while_it_is_told_to_stop_is_said_once(config: 
 
 
 async def test_a_worker_that_only_lost_its_connections_is_not_taken_for_dead(config: Path, sky: BlueskySandbox) -> None:
-    alice, bot = sky.create_account("alice.test"), next(iter(sky.people.values()))
-    alice.allow_incoming = "all"
+    alice, bot = somebody(sky)
     slow = sky.faults.plan(Fault("chat.bsky.convo.sendMessage", "late"))
     database = Database(load(config).config.database.url)
-    async with running(config, "listen", "one") as listener, running(config, "work", "two") as worker:
-        await until_it_says(listener, "listening")
-        await until_it_says(worker, "running")
+    async with both_running(config) as (_, worker):
         alice.dm(bot, "hello")
         await until(lambda: slow.times == 0)
         async with running(config, "work", "three") as other:

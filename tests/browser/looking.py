@@ -12,8 +12,14 @@ _AXE: Final = Axe()
 _WCAG_2_2_AA: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
+async def _complete(page: Page) -> None:
+    """Wait for all that belongs to a page: a click returns when it only begins to come, without its style sheets."""
+    await page.wait_for_load_state("load")
+
+
 async def axe(page: Page) -> None:
     """Have axe look for what breaks WCAG 2.2 AA, and fail with a list of what and where."""
+    await _complete(page)
     options = {"runOnly": {"type": "tag", "values": _WCAG_2_2_AA}, "resultTypes": ["violations"]}
     async with asyncio.timeout(60):  # where scripts are switched off it would never be done
         found = (await _AXE.run(page, options=options)).response["violations"]
@@ -27,11 +33,13 @@ async def axe(page: Page) -> None:
 
 async def shot(page: Page, name: str) -> None:
     """Keep a picture of the whole page as build/screenshots/<name>.png."""
+    await _complete(page)
     await page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
 async def in_order(page: Page) -> None:
     """See that a page says what it is, in which language and direction, and fits the screen's width."""
+    await _complete(page)
     said = await page.evaluate(
         """() => ({
             title: document.title.trim(),

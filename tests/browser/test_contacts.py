@@ -12,7 +12,7 @@ from storage.records import Evidence
 from tests.browser.browsing import Look
 from tests.browser.looking import axe, in_order, shot
 from tests.flock import Flock
-from tests.test_web_contacts import Reader, reader
+from tests.reader import Reader, reader
 
 PHONE = Look(width=320, height=640)
 

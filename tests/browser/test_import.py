@@ -1,19 +1,16 @@
-"""The import page in a real browser: it opens archives of all sorts by itself, and sends two lists."""
+"""The import page in a real browser: it opens archives and lists of all sorts by itself, for every reader."""
 
 import csv
 import io
 import json
 import re
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import pytest_asyncio
-import sqlalchemy as sa
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 
 from bot.sandbox.archive import follower_js, following_js
 from bot.sandbox.bluesky.people import BlueskyPerson
@@ -21,91 +18,30 @@ from handlers import zipped
 from handlers.archive import ArchiveError, parse_file, read_archive
 from storage.codes import Purpose
 from storage.records import Direction
-from storage.tables import upload
 from tests.browser import archives
 from tests.browser.browsing import Look
+from tests.browser.importing import (
+    FOLLOWERS,
+    FOLLOWING,
+    FOUND,
+    MEGABYTE,
+    alice,
+    chooses,
+    finds,
+    held,
+    long_archive,
+    page,
+    pseudonyms,
+    refuses,
+    sends,
+    written,
+)
 from tests.browser.looking import axe, in_order, shot
 from tests.browser.memory import tab_memory
-from tests.browser.wire import Wire
 from tests.flock import Flock
-from tests.visits import asks, link_to
+from tests.visits import link_to
 
-FOLLOWING = [12, 2**63 - 1, 1_234_567_890_123_456_789, 14, 15]
-FOLLOWERS = [12, 99, 1_234_567_890_123_456_781]
-FOUND = "5 people you followed, 3 followers, archive of @old_handle; nothing else leaves your device."
-MEGABYTE = 2**20
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def alice(flock: Flock) -> BlueskyPerson:
-    person = flock.bluesky.create_account("alice.test")
-    await asks(flock, person, "hello")
-    return person
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def page(flock: Flock, alice: BlueskyPerson, page: Page) -> Page:
-    """Give the import page, open."""
-    await enter(flock, alice, page)
-    return page
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def wire(flock: Flock) -> AsyncIterator[Wire]:
-    async with Wire(flock.pages) as laid:
-        yield laid
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def wired(chromium: Browser, flock: Flock, alice: BlueskyPerson, wire: Wire) -> AsyncIterator[Page]:
-    """Give the import page over a wire, in a browser that may complain of what happens to it."""
-    profile = await chromium.new_context(locale="en")
-    page = await profile.new_page()
-    await enter(flock, alice, page, over=wire.url)
-    yield page
-    await profile.close()
-
-
-async def enter(flock: Flock, person: BlueskyPerson, page: Page, *, over: str | None = None) -> None:
-    await page.goto((await link_to(flock, person, Purpose.IMPORT)).replace(flock.pages, over or flock.pages))
-    await page.wait_for_url("**/import")
-
-
-async def chooses(page: Page, *paths: Path) -> None:
-    await page.set_input_files("#files", paths)
-
-
-async def finds(page: Page, words: str) -> None:
-    await expect(page.get_by_role("status")).to_have_text(words)
-    await expect(page.get_by_role("button", name="Send")).to_be_visible()
-    await expect(page.get_by_role("alert")).to_be_hidden()
-
-
-async def refuses(page: Page, words: str) -> None:
-    await expect(page.get_by_role("alert")).to_contain_text(words)
-    await expect(page.get_by_role("button", name="Send")).to_be_hidden()
-
-
-async def sends(page: Page) -> None:
-    await page.get_by_role("button", name="Send").click()
-    await page.wait_for_url("**/contacts")
-
-
-async def held(flock: Flock, direction: Direction) -> list[int]:
-    """Return the pseudonyms that are kept of all lists of a direction."""
-    async with flock.app.events.database.reading() as connection:
-        blobs = await connection.scalars(sa.select(upload.c.data).where(upload.c.direction == direction.value))
-        return sorted(int(key) for blob in blobs for key in np.frombuffer(blob, "<u8"))
-
-
-def pseudonyms(flock: Flock, ids: list[int]) -> list[int]:
-    return sorted(flock.app.events.world.keys.of_ids(np.array(ids, np.uint64)).tolist())
-
-
-def written(folder: Path, files: dict[str, bytes]) -> list[Path]:
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return [folder / name for name in files]
+__all__ = ["alice", "page"]  # fixtures
 
 
 async def test_an_archive_is_opened_in_the_browser_and_its_lists_are_kept(
@@ -341,120 +277,6 @@ async def test_browser_and_server_make_the_same_of_odd_files(page: Page) -> None
         ODD,
     )
     assert told == [read_by_server(*each) for each in ODD]
-
-
-async def test_nothing_but_the_lists_and_whose_they_are_leaves_the_browser(
-    flock: Flock, wire: Wire, wired: Page, tmp_path: Path
-) -> None:
-    asked: list[str] = []
-    wired.context.on("request", lambda request: asked.append(request.url))
-    await chooses(wired, archives.write(tmp_path / "private.zip", archives.archive(FOLLOWING, FOLLOWERS)))
-    await finds(wired, FOUND)
-    assert [url for url in asked if not url.startswith(wire.url)] == []
-    del wire.sent[:]
-    await sends(wired)
-    # What went over the wire is all that left: nobody else was asked for anything.
-    assert [url for url in asked if not url.startswith(wire.url)] == []
-    sent = bytes(wire.sent)
-    assert archives.CANARY.encode() not in sent
-    assert b"private.zip" not in sent
-    sending = [each for each in wire.requests() if each.method != "GET"]
-    assert [(each.method, each.path.split("/")[1]) for each in sending] == [
-        ("POST", "uploads"),
-        ("PATCH", "uploads"),
-        ("POST", "uploads"),
-    ]
-    assert [each.body for each in wire.requests() if each.body] == [sending[1].body]
-    header, _, ids = sending[1].body.partition(b"\n")
-    assert ids == np.array([*sorted(FOLLOWING), *sorted(FOLLOWERS)], "<u8").tobytes()
-    told = json.loads(header)
-    assert re.fullmatch(r"[0-9a-f]{32}", told.pop("key"))
-    assert told == {
-        "account_id": str(archives.OWNER),
-        "handle": "old_handle",
-        "following": 5,
-        "followers": 3,
-        "handles": [],
-        "partial": False,
-        "skipped": 0,
-    }
-    assert await held(flock, Direction.FOLLOWERS) == pseudonyms(flock, FOLLOWERS)
-
-
-def long_archive(folder: Path, count: int) -> Path:
-    ids = range(10**18, 10**18 + count)
-    return archives.write(folder / "long.zip", archives.archive(ids, ids))
-
-
-async def test_an_upload_goes_on_where_the_line_was_cut(
-    flock: Flock, alice: BlueskyPerson, wire: Wire, wired: Page, tmp_path: Path
-) -> None:
-    await chooses(wired, long_archive(tmp_path, 50_000))
-    await finds(wired, FOUND.replace("5 people", "50,000 people").replace("3 f", "50,000 f"))
-    del wire.sent[:]
-    wire.cut_after(500_000)
-    await sends(wired)
-    assert wire.cuts == 1
-    # It was begun once; what had arrived before the cut was asked for, and not sent again.
-    assert wire.sent.count(b"POST /uploads HTTP") == 1
-    assert wire.sent.count(b"HEAD /uploads/") == 1
-    offsets = [int(each) for each in re.findall(rb"upload-offset: (\d+)", wire.sent)]
-    assert offsets == sorted(offsets)
-    assert offsets.count(0) == 1
-    await flock.settle()
-    assert len(await held(flock, Direction.FOLLOWING)) == 50_000
-    kept = [each for each in alice.received_dms(flock.bluesky_bot) if "Kept: 50,000" in each.text]
-    assert len(kept) == 1
-
-
-async def test_who_stays_offline_may_try_again_later(wire: Wire, wired: Page, tmp_path: Path) -> None:
-    await chooses(wired, long_archive(tmp_path, 50_000))
-    await expect(wired.get_by_role("button", name="Send")).to_be_visible()
-    await wired.clock.install()
-    wire.down = True
-    wire.cut_after(300_000)
-    await wired.get_by_role("button", name="Send").click()
-    status = wired.get_by_role("status")
-    await expect(status).to_have_text("The connection was lost. I go on by myself as soon as it is back.")
-    again = wired.get_by_role("button", name="Try again")
-    while not await again.is_visible():
-        await wired.clock.run_for(1000)
-    await expect(wired.get_by_role("alert")).to_contain_text("The connection is still lost.")
-    await axe(wired)
-    wire.down = False
-    del wire.sent[:]
-    await again.click()
-    await wired.wait_for_url("**/contacts")
-    assert b"POST /uploads HTTP" not in wire.sent
-    assert b"upload-offset: 0\r\n" not in wire.sent
-
-
-async def test_an_archive_of_somebody_else_is_refused_with_the_reason(
-    flock: Flock, alice: BlueskyPerson, wired: Page, tmp_path: Path
-) -> None:
-    await chooses(wired, archives.write(tmp_path / "mine.zip", archives.archive(FOLLOWING, FOLLOWERS)))
-    await sends(wired)
-    await flock.settle()
-    told = len(alice.received_dms(flock.bluesky_bot))
-    await wired.goto(wired.url.replace("contacts", "import"))
-    other = archives.archive([1, 2], []) | {"data/manifest.js": archives.manifest_js(77, "mallory")}
-    await chooses(wired, archives.write(tmp_path / "theirs.zip", other))
-    await wired.get_by_role("button", name="Send").click()
-    await expect(wired.get_by_role("alert")).to_contain_text("This archive is of @mallory, but you are @old_handle.")
-    assert await held(flock, Direction.FOLLOWING) == pseudonyms(flock, FOLLOWING)
-    await flock.settle()
-    assert len(alice.received_dms(flock.bluesky_bot)) == told
-    # The right one can be chosen on the same page.
-    await chooses(wired, tmp_path / "mine.zip")
-    await sends(wired)
-
-
-async def test_who_sends_after_the_visit_is_over_is_told_so(wired: Page, tmp_path: Path) -> None:
-    await chooses(wired, *written(tmp_path, {"following.js": following_js([1])}))
-    await expect(wired.get_by_role("button", name="Send")).to_be_visible()
-    await wired.context.clear_cookies()
-    await wired.get_by_role("button", name="Send").click()
-    await expect(wired.get_by_role("alert")).to_contain_text("Your visit here is over")
 
 
 async def test_it_works_by_keyboard_alone_and_says_aloud_how_far_it_is(

@@ -1,7 +1,10 @@
 """What the tests of this folder look with notices what it is there for."""
 
+import asyncio
+
 import pytest
-from playwright.async_api import Browser, Page
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, Route
 
 from tests.browser.browsing import Look, browsing
 from tests.browser.looking import axe, in_order
@@ -38,6 +41,27 @@ async def test_what_is_out_of_order_is_found(page: Page, body: str, language: st
     await shows(page, body, language)
     with pytest.raises(AssertionError):
         await in_order(page)
+
+
+async def test_a_page_is_looked_at_when_its_style_sheet_has_come(flock: Flock, page: Page) -> None:
+    """Whoever clicks goes on when the next page begins to come; on a busy machine its looks come well after its words."""
+    read = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        """Come no sooner than somebody who does not wait has looked."""
+        await read.wait()
+        await Axe().run(page)
+        await route.fulfill(content_type="text/css", body="a { display: inline-block; padding-block: 0.5rem }")
+
+    links = '<ul><li><a href="/a">One</a><li><a href="/b">Another</a></ul>'
+    head, body = _PAGE.format(language="en", body=links).split("<h1>")
+    html = f'{head}<link rel="stylesheet" href="/late.css"><h1>{body}'
+    await page.route("**/late", lambda route: route.fulfill(content_type="text/html", body=html))
+    await page.route("**/late.css", late)
+    await page.goto(f"{flock.pages}/late", wait_until="commit")
+    await page.wait_for_load_state("domcontentloaded")
+    read.set()
+    await axe(page)
 
 
 async def runs(script: str, address: str, chromium: Browser, *known: str) -> None:
