@@ -20,7 +20,7 @@ from sqlalchemy.engine.url import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage import one_hop
-from storage.carrying import carrying_over
+from storage.checkpoints import Checkpoints
 from storage.engines import DatabaseError, opened, parse_url
 from storage.ready import ReadyEngine, ready
 from storage.tables import sequence
@@ -53,9 +53,10 @@ class Database:
         self.url = parse_url(url)
         self.is_sqlite: Final = self.url.get_backend_name() == "sqlite"
         self._tasks: set[str] = set()
-        self._writer = opened(self.url, readers=False, name=name)
+        self.checkpoints: Final = Checkpoints()
+        self._writer = opened(self.url, readers=False, name=name, checkpoints=self.checkpoints)
         if self.is_sqlite:
-            self._reader = opened(self.url, readers=True, name=name)
+            self._reader = opened(self.url, readers=True, name=name, checkpoints=self.checkpoints)
         else:  # the same connections: PostgreSQL's default would show every statement a newer state
             self._reader = ReadyEngine(self._writer.sync_engine.execution_options(isolation_level="REPEATABLE READ"))
 
@@ -72,6 +73,8 @@ class Database:
         A `long` one has statements that take their time; they must not hold up what else this process does.
         """
         undo: list[Callable[[], None]] = []
+        if self.is_sqlite:  # where nothing else may have to be waited for: whoever makes many lets others run
+            await asyncio.sleep(0)
         try:
             async with self._writer.begin() as connection:
                 _WHEN_UNDONE[connection] = undo
@@ -158,7 +161,7 @@ class Database:
     @asynccontextmanager
     async def much_written(self) -> AsyncIterator[None]:
         """Write so much inside that SQLite's log is to be carried over into its file meanwhile."""
-        async with carrying_over(str(self.url.database)) if self.is_sqlite else nullcontext():
+        async with self.checkpoints.meanwhile(str(self.url.database)) if self.is_sqlite else nullcontext():
             yield
 
     async def is_empty(self) -> bool:

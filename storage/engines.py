@@ -10,19 +10,18 @@ from sqlalchemy.engine.url import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from storage import one_hop
+from storage.checkpoints import Checkpoints
 from storage.ready import ReadyEngine
 from storage.trouble import CONNECTING
 
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
-_BUSY_TIMEOUT_MS: Final = 15_000
 # What every connection to SQLite is told first.
 PRAGMAS: Final = (
     "journal_mode=WAL",
     "synchronous=NORMAL",
-    f"busy_timeout={_BUSY_TIMEOUT_MS}",
+    *one_hop.PATIENT,
     "foreign_keys=ON",
     "secure_delete=ON",
-    "wal_autocheckpoint=4000",
 )
 _READERS: Final = 4
 # After so long without a word a connection to a server is asked whether it still stands before it is used.
@@ -49,7 +48,7 @@ def parse_url(text: str) -> URL:
     return url.set(drivername=_DRIVERS[backend])
 
 
-def opened(url: URL, *, readers: bool, name: str) -> ReadyEngine:
+def opened(url: URL, *, readers: bool, name: str, checkpoints: Checkpoints) -> ReadyEngine:
     """Make the engine of a database: for whoever writes or, on SQLite, for readers; PostgreSQL is told the `name`."""
     if url.get_backend_name() != "sqlite":
         # Under this name pg_stat_activity shows whose connections they are.
@@ -74,10 +73,8 @@ def opened(url: URL, *, readers: bool, name: str) -> ReadyEngine:
         url,
         pool_size=_READERS if readers else 1,
         max_overflow=0,
-        pool_timeout=_BUSY_TIMEOUT_MS / 1000,
-        connect_args={
-            "async_creator_fn": partial(one_hop.connect, direct=not readers, busy_timeout_ms=_BUSY_TIMEOUT_MS)
-        },
+        pool_timeout=one_hop.BUSY_TIMEOUT_MS / 1000,
+        connect_args={"async_creator_fn": partial(one_hop.connect, checkpoints=None if readers else checkpoints)},
         hide_parameters=True,  # what people said must not get into the log with an error
     )
     engine = ReadyEngine(made.sync_engine)

@@ -116,9 +116,8 @@ def distinct(numbers: NDArray[_Number]) -> NDArray[_Number]:
     if (numbers[1:] > numbers[:-1]).all():
         return numbers
     ordered = np.sort(numbers)
-    first: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.ones(len(ordered), np.bool_)
-    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
-    return np.asarray(ordered[first])
+    repeated = ordered[1:] == ordered[:-1]
+    return ordered[np.append(True, ~repeated)] if repeated.any() else ordered
 
 
 def new_code(prefix: str = "RF") -> str:

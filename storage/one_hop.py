@@ -3,9 +3,10 @@
 aiosqlite hands every call to a thread, and SQLAlchemy opens a cursor, executes, fetches and closes it one call at a
 time: most of a short statement's time is spent waiting for the thread. Here a statement and its rows are one call
 (measured: 2.1 times as many short statements a second). Inside a writer's transaction they need no thread at all: whoever
-holds the write lock waits for nobody, and is to be through soon (measured: half the CPU time of a message). What may take
-its time goes to the thread: BEGIN, with the first statement behind it, while another process writes, COMMIT, which waits
-for the disk, readers, and a transaction that says so. The engine takes it by its documented `async_creator_fn`.
+holds the write lock waits for nobody, and is to be through soon (measured: half the CPU time of a message). Nor does COMMIT,
+unless it may wait for the disk (storage/checkpoints.py). What may take its time goes to the thread: such a transaction's
+BEGIN, with the first statement behind it, and its COMMIT; both of one that finds another process writing; the COMMIT of one
+that took its time; readers; and all of a transaction that says so. The engine takes it by its documented `async_creator_fn`.
 """
 
 import asyncio
@@ -17,6 +18,15 @@ from typing import Any, Final, Self
 
 import aiosqlite
 
+from storage.checkpoints import PAGES, Checkpoints
+
+BUSY_TIMEOUT_MS: Final = 15_000
+# Used by its thread a connection waits for whoever writes, and carries over what is long; where it is awaited, neither.
+PATIENT: Final = (f"busy_timeout={BUSY_TIMEOUT_MS}", f"wal_autocheckpoint={PAGES}")
+_AT_ONCE: Final = ("busy_timeout=0", "wal_autocheckpoint=0")
+# What took longer than this has written much, which takes long to commit, or can spare the time: its COMMIT is the thread's.
+_SHORT_SECONDS: Final = 0.005
+
 # How long whoever opens a new file waits for another who does, and how often it tries.
 _OPENED_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.01
@@ -25,9 +35,12 @@ _PAUSE_SECONDS: Final = 0.01
 class OneHopConnection(aiosqlite.Connection):
     """An aiosqlite connection whose cursors do everything about a statement at once."""
 
-    # Whether statements inside a transaction are executed where they are awaited.
+    # Whether statements inside a transaction are executed where they are awaited; for one that writes, what says which
+    # transactions are made so from BEGIN to COMMIT, and whether the one under way is.
     direct = False
-    busy_timeout_ms = 0
+    checkpoints: Checkpoints | None = None
+    _at_once = False
+    _begun_at = 0.0
     # Whether a statement was given to the thread whose answer nobody has waited for: what it does is not known.
     unanswered = False
     _beginning: str | None = None
@@ -42,19 +55,38 @@ class OneHopConnection(aiosqlite.Connection):
         return statement
 
     def begun_at_once(self, statement: str) -> bool:
-        """Begin a transaction if nobody has to be waited for, which would be some other process."""
-        self._conn.execute("PRAGMA busy_timeout=0")
+        """Begin a transaction if nobody has to be waited for: neither the disk nor some other process."""
+        if self.checkpoints is None or not self.checkpoints.at_once():
+            return False
+        self._behave(at_once=True)
         try:
             self._conn.execute(statement)
         except sqlite3.Error:
             return False  # whoever waits for it in the thread is told what is wrong
-        finally:
-            self._conn.execute(f"PRAGMA busy_timeout={self.busy_timeout_ms}")
+        self._begun_at = time.monotonic()
         return True
+
+    def leave_to_thread(self) -> None:
+        """Have the thread wait for whoever has to be waited for in this transaction."""
+        if self.checkpoints is not None:
+            self.checkpoints.in_thread(long=not self.direct)
+            self._behave(at_once=False)
+
+    def _behave(self, *, at_once: bool) -> None:
+        if at_once is not self._at_once:
+            self._at_once = at_once
+            for pragma in _AT_ONCE if at_once else PATIENT:
+                self._conn.execute(f"PRAGMA {pragma}")
 
     async def commit(self) -> None:
         """Commit what was begun."""
-        if self.taken_beginning() is None:
+        if self.taken_beginning() is not None:
+            return
+        if self._at_once and time.monotonic() - self._begun_at > _SHORT_SECONDS:
+            self.leave_to_thread()
+        if self._at_once:
+            self._conn.commit()
+        else:
             await super().commit()
 
     async def run(self, statement: str, values: Sequence[Any]) -> tuple[list[Any], int]:
@@ -118,6 +150,8 @@ class _Cursor:
         if connection.direct and (connection.in_transaction or (beginning and connection.begun_at_once(beginning))):
             self._do(act)
             return self
+        if beginning is not None:
+            connection.leave_to_thread()
         connection.unanswered = True
         await connection._execute(self._do, act, beginning)  # type: ignore[no-untyped-call]  # aiosqlite leaves it untyped  # noqa: SLF001  # the connection is our own subclass
         connection.unanswered = False
@@ -149,13 +183,16 @@ class _Cursor:
         """Do nothing: the cursor in the thread was closed with its statement."""
 
 
-def connect(database: str, *, direct: bool, busy_timeout_ms: int, **options: Any) -> OneHopConnection:
-    """Return a connection to be awaited, as `aiosqlite.connect` does; its thread does not keep the process alive."""
+def connect(database: str, *, checkpoints: Checkpoints | None, **options: Any) -> OneHopConnection:
+    """Return a connection to be awaited, as `aiosqlite.connect` does; its thread does not keep the process alive.
+
+    One that writes is given the `checkpoints` of its process.
+    """
     # Two threads use it, but never at once: each call is waited for.
     options["check_same_thread"] = False
     connection = OneHopConnection(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
-    connection.direct = direct
-    connection.busy_timeout_ms = busy_timeout_ms
+    connection.direct = checkpoints is not None
+    connection.checkpoints = checkpoints
     connection._thread.daemon = True  # noqa: SLF001  # as SQLAlchemy does it for connections it makes itself
     return connection
 

@@ -220,6 +220,7 @@ async def wipe(database: Database, within: float = _WIPED_SECONDS) -> None:
     """
     if database.is_sqlite:
         await _empty_log(str(database.url.database), within)
+        database.checkpoints.made()
     else:
         await _vacuum(database)
 

@@ -7,8 +7,8 @@ parameters, an empty list to look in, on PostgreSQL, where parameters are number
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.util import greenlet_spawn
 
 from storage.one_hop import OneHopConnection
 
@@ -244,3 +245,33 @@ class ReadyEngine(AsyncEngine):
     """An engine whose connections are such."""
 
     _connection_cls = ReadyConnection
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """Make a transaction as SQLAlchemy's engine does, with two steps aside into what is not asynchronous, not five."""
+        connection = ReadyConnection(self, await greenlet_spawn(_begun, self.sync_engine))
+        try:
+            yield connection
+            await connection.run_sync(_commit_and_give_back)
+        except BaseException:
+            await connection.__aexit__(None, None, None)  # which rolls back, and cannot be given up in the middle
+            raise
+
+
+def _begun(engine: sa.Engine) -> sa.Connection:
+    connection = engine.connect()
+    try:
+        connection.begin()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _commit_and_give_back(connection: sa.Connection) -> None:
+    try:
+        connection.commit()
+    except BaseException:
+        connection.rollback()  # or it would go back as it is
+        raise
+    connection.close()
