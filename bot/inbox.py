@@ -147,9 +147,7 @@ class Inbox:
         return bool(decided)
 
     async def _keep(self, incoming: Incoming, reference: str) -> None:
-        text = incoming.text.encode("utf-8", "replace").decode()  # JSON may smuggle in halves of characters
-        kept = asdict(replace(incoming, text=text))
-        secret = self._events.world.keys.encrypt(msgspec.json.encode(kept).decode())
+        secret = self._events.world.keys.encrypt(msgspec.json.encode(asdict(incoming)).decode())
         async with self._events.database.transaction() as connection:
             await self._remember(connection, [incoming])
             message_id = _message_id(incoming)

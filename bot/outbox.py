@@ -39,14 +39,15 @@ class Performed:
     """What came of some deliveries: how to write it down, and whether the lane has to wait.
 
     With `unavailable` the `undone` ones come again later; `settle` is about the others. So many as `untried` says were
-    certainly not begun, and draw on no budget. `about_all` says that no lane would have fared better. With `final`
-    nothing is promised by `settle`.
+    certainly not begun, and draw on no budget; what was drawn for them was at `drawn_at`, or a moment later. `about_all`
+    says that no lane would have fared better. With `final` nothing is promised by `settle`.
     """
 
     settle: Settle
     unavailable: Unavailable | None = None
     undone: Sequence[Delivery] = ()
     untried: int = 0
+    drawn_at: int = 0
     about_all: bool = False
     final: bool = False
 
@@ -198,7 +199,7 @@ class Outbox:
 
         Tell whether something may be to be done because of it: in this lane, or what was promised with the acts.
         """
-        final = True
+        final, drawn_at = True, self._events.clock()
         try:
             due = await self._step(lease)
         finally:
@@ -206,8 +207,8 @@ class Outbox:
                 self._events.on_promise()
         while due:
             act = due
-            performed = self._seen_by(line, await self._while_leased(lease, act))
-            final = final and performed.final
+            performed = self._seen_by(line, replace(await self._while_leased(lease, act), drawn_at=drawn_at))
+            final, drawn_at = final and performed.final, self._events.clock()
             try:
                 due = await self._step(lease, act[0], performed)
             except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
@@ -230,15 +231,16 @@ class Outbox:
         self, lease: Lease, first: Delivery | None = None, performed: Performed | None = None
     ) -> list[Delivery] | None:
         """Write down what came of the last act, and take the next; a deadlock must not make us act again."""
-        due = await patiently(lambda: self._step_once(lease, first, performed))
-        if performed is not None and due and not performed.final:
+        due, called_off = await patiently(lambda: self._step_once(lease, first, performed))
+        # A lane that goes on says so itself; one that is through says it when it ends.
+        if due and (called_off or (performed is not None and not performed.final)):
             self._events.on_promise()
         return due
 
     async def _step_once(
         self, lease: Lease, first: Delivery | None, performed: Performed | None
-    ) -> list[Delivery] | None:
-        """Do so in one transaction, and only while we hold the lane.
+    ) -> tuple[list[Delivery] | None, bool]:
+        """Do so in one transaction, and only while we hold the lane; tell also whether something was called off.
 
         Whoever holds it after us performs the act again, and looks first: what we know of it by then is out of date.
         """
@@ -246,19 +248,19 @@ class Outbox:
             # The person before the lane, as whoever promises something to them does.
             await accounts.hold(connection, lanes.account_of(lease.lane))
             if not await lanes.renew(connection, lease, self._events.clock() + self._lease_ms):
-                return None
-            due: list[Delivery] | None = None
+                return None, False
             if first is not None and performed is not None:
                 await performed.settle(connection)
                 # What a server was asked in vain may count there: Bluesky counts requests before it looks at them, and
                 # Mastodon what was done though its answer was lost. What never left us counts nowhere, so that a server
                 # that nobody could reach finds the whole allowance when it is well again.
-                await self._give_back(connection, self._performers[first.kind], first, performed.untried)
+                await self._give_back(
+                    connection, self._performers[first.kind], first, performed.untried, performed.drawn_at
+                )
             if first is not None and performed is not None and performed.unavailable is not None:
                 await self._back_off(connection, lease, first.kind, performed, performed.unavailable)
-            else:
-                due = await self._take(connection, lease)
-        return due
+                return None, False
+            return await self._take(connection, lease)
 
     async def _while_leased(self, lease: Lease, due: list[Delivery]) -> Performed:
         """Perform, and prolong the lease for as long as it takes: a slow server must not cost us the lane."""
@@ -271,8 +273,11 @@ class Outbox:
         finally:
             act.cancel()
 
-    async def _take(self, connection: "AsyncConnection", lease: Lease) -> list[Delivery] | None:
-        """Take what may be performed now, or give the lane back: None when there will be something to do because of it."""
+    async def _take(self, connection: "AsyncConnection", lease: Lease) -> tuple[list[Delivery] | None, bool]:
+        """Take what may be performed now, or give the lane back: None when there will be something to do because of it.
+
+        Tell also whether something was called off, of which something else may come.
+        """
         now, dropped = self._events.clock(), 0
         while not self._stopping and dropped < _DROPPED_AT_ONCE:
             due = await deliveries.take(connection, lease.lane, now, 1)
@@ -286,20 +291,19 @@ class Outbox:
                 # Only as many as there is room for are looked at: a batch for each of thousands would be too much.
                 more = await deliveries.take_more(connection, due[0], now, granted - 1) if granted > 1 else []
                 due += await self._still_allowed(connection, performer, more, now)
-                if unused := granted - len(due):
-                    await self._give_back(connection, performer, due[0], unused)
-                return due
+                await self._give_back(connection, performer, due[0], granted - len(due), now)
+                return due, dropped > 0 or len(due) <= len(more)
             await deliveries.postpone(connection, due, due[0].due_at, performed=False)
             # In a line it keeps its place: nobody in it is begun before there is room. But not for the sake of an answer
             # that waits longer: then it would be begun again and again.
             keeps_place = performer.lines and deliveries.is_urgent(due[0])
             again_at = None if keeps_place else await self._room_at(connection, performer, due[0], now)
             await lanes.release(connection, lease, not_before=again_at)
-            return None
+            return None, dropped > 0
         left = await lanes.release(connection, lease)
         if self._stopping and left is not None:
             await bell.ring(connection)  # for the others, who take it over
-        return [] if left is None and not dropped else None
+        return [] if left is None and not dropped else None, dropped > 0
 
     async def _still_allowed(
         self, connection: "AsyncConnection", performer: Performer, due: list[Delivery], now: int
@@ -334,11 +338,11 @@ class Outbox:
         return await budgets.room_at(connection, *drawn, waiting, now)
 
     async def _give_back(
-        self, connection: "AsyncConnection", performer: Performer, first: Delivery, unused: int
+        self, connection: "AsyncConnection", performer: Performer, first: Delivery, unused: int, drawn_at: int
     ) -> None:
-        drawn = performer.budget(first)
+        drawn = performer.budget(first) if unused else None
         if drawn is not None:
-            await budgets.give_back(connection, *drawn, unused)
+            await budgets.give_back(connection, *drawn, unused, drawn_at, self._events.clock())
 
     async def _perform(self, due: list[Delivery]) -> Performed:
         """Perform, and return what has to be written down about it, whatever happened."""

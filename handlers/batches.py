@@ -11,7 +11,7 @@ from handlers.matching import is_sure, surest_of
 from handlers.names import NETWORKS, name_of
 from handlers.refusals import explain
 from handlers.texts import N_
-from storage import accounts, arrivals, decisions, deliveries, follows, lanes
+from storage import accounts, arrivals, decisions, deliveries, follows, grants, lanes
 from storage.deliveries import Promise
 from storage.follows import Batch, Followed
 from storage.records import UNDONE, Choice, Delivery, DeliveryKind, DeliveryState, Evidence, Person
@@ -290,8 +290,16 @@ async def _summary(ctx: Context, batch: Batch, counts: dict[str, int]) -> None:
     if await follows.was_automatic(ctx.connection, batch.id) and not _refused(followed):
         return  # the notice said already that they would be followed
     lines = await _summary_lines(ctx, followed, counts)
-    if counts.get("done", 0) or counts.get("requested", 0):
-        lines.append(ctx.text("undo takes it back."))
+    if to_undo := {each.account_id for each in followed if each.to_undo}:
+        consented = {grant.account_id for grant in await grants.active(ctx.connection, ctx.person.id)}
+        lines.append(
+            ctx.text("undo takes it back.")
+            if to_undo <= consented
+            else ctx.text(
+                "Where your consent has ended, undo takes nothing back: unfollow there yourself, or send me first: "
+                "connect"
+            )
+        )
     await _say(ctx, f"batch:{batch.id}:done", lines)
 
 

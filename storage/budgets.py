@@ -4,7 +4,7 @@ The generic cell rate algorithm: one number per allowance, the theoretical arriv
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -28,7 +28,7 @@ def _open(connection: AsyncConnection) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """At most `n` acts in any `period` (milliseconds), of which `burst` may come at once.
+    """At most `n` acts in any `period` (milliseconds), of which `burst` may come at once, and `reserve` of those not here.
 
     The even pace is such that a burst, and what the pace adds before the period is over, never exceed `n` together.
     """
@@ -36,20 +36,26 @@ class Allowance:
     n: int
     period: int
     burst: int = 1
+    reserve: int = 0
 
     def __post_init__(self) -> None:
         """Refuse an allowance that could never be used."""
-        if not 0 < self.burst <= self.n or self.period <= 0:
-            raise ValueError(f"An allowance needs 0 < burst <= n and a period: {self}")
+        if not 0 <= self.reserve < self.burst <= self.n or self.period <= 0:
+            raise ValueError(f"An allowance needs 0 <= reserve < burst <= n and a period: {self}")
 
     @property
     def pace(self) -> int:
         """Return how many acts a period there are at the even pace."""
         return self.n - self.burst + 1
 
+    @property
+    def at_once(self) -> int:
+        """Return how many acts may come at once here."""
+        return self.burst - self.reserve
+
     def leaving(self, reserve: int) -> "Allowance":
         """Return the same pace with less of a burst, for those who leave that much of it to others."""
-        return Allowance(self.n - reserve, self.period, self.burst - reserve)
+        return replace(self, reserve=reserve)
 
     def lasts(self, acts: int) -> int:
         """Return the milliseconds that so many acts take at the even pace; never less than they do."""
@@ -64,7 +70,7 @@ async def take(
     room, again_at = _room(tats, allowances, now)
     granted = min(wanted, room) if allowances else wanted
     if granted and allowances:
-        until = {each.period: max(now, tats.get(each.period, 0)) + each.lasts(granted) for each in allowances}
+        until = {each.period: now + _ahead(each, tats, now) + each.lasts(granted) for each in allowances}
         rows = [{"budget": name, "each_period": period, "tat": tat} for period, tat in until.items()]
         await connection.execute(_CHANGE, rows)
     return granted, again_at
@@ -81,30 +87,45 @@ async def room(connection: AsyncConnection, name: str, allowances: Sequence[Allo
 async def room_at(connection: AsyncConnection, name: str, allowances: Sequence[Allowance], acts: int, now: int) -> int:
     """Return when a budget has room for so many acts at once, or for as many of them as there ever is."""
     tats, at = await _used(connection, _USED, name), now
-    acts = min((acts, *(each.burst for each in allowances)))
+    acts = min((acts, *(each.at_once for each in allowances)))
     for each in allowances:
-        left = each.burst - acts
-        at = max(at, max(now, tats.get(each.period, 0)) - left * each.period // each.pace)
+        left = each.at_once - acts
+        at = max(at, now + _ahead(each, tats, now) - left * each.period // each.pace)
     return at
 
 
 def _room(tats: Mapping[int, int], allowances: Sequence[Allowance], now: int) -> tuple[int, int]:
     rooms, again_at = [], now
     for each in allowances:
-        used = max(0, tats.get(each.period, 0) - now)
-        rooms.append(max(0, (each.burst * each.period - used * each.pace) // each.period))
-        again_at = max(again_at, now + used - (each.burst - 1) * each.period // each.pace)
+        used = _ahead(each, tats, now)
+        rooms.append(max(0, (each.at_once * each.period - used * each.pace) // each.period))
+        again_at = max(again_at, now + used - (each.at_once - 1) * each.period // each.pace)
     return min(rooms, default=0), again_at
 
 
-async def give_back(connection: AsyncConnection, name: str, allowances: Sequence[Allowance], unused: int) -> None:
-    """Put back what was taken for acts that were not tried."""
-    for each in allowances if unused else ():
-        await connection.execute(
-            sa.update(budget)
-            .where(budget.c.name == name, budget.c.period == each.period)
-            .values(tat=budget.c.tat - unused * each.period // each.pace)
-        )
+def _ahead(allowance: Allowance, tats: Mapping[int, int], now: int) -> int:
+    """Return the milliseconds at the even pace that are used of an allowance."""
+    ahead = max(0, tats.get(allowance.period, 0) - now)
+    if ahead <= allowance.lasts(allowance.n):
+        return ahead
+    # Further than any window reaches: a clock was ahead when it was written. What was done by it nobody knows, so of
+    # the burst the last one is left, and the even pace. Clocks that differ by less are no mistake: it would be left anew
+    # to whoever comes after the other.
+    return (allowance.at_once - 1) * allowance.period // allowance.pace
+
+
+async def give_back(
+    connection: AsyncConnection, name: str, allowances: Sequence[Allowance], unused: int, taken_at: int, now: int
+) -> None:
+    """Put back what was taken for acts that were not tried, as far as time has not given it back already."""
+    for each in allowances:
+        # A clock that was set right meanwhile says as little about that time as one that ran on.
+        if (back := unused * each.period // each.pace - abs(now - taken_at)) > 0:
+            await connection.execute(
+                sa.update(budget)
+                .where(budget.c.name == name, budget.c.period == each.period)
+                .values(tat=budget.c.tat - back)
+            )
 
 
 async def wait_for(
@@ -113,7 +134,7 @@ async def wait_for(
     """Return the milliseconds until `ahead` acts will have been done at the allowed pace."""
     tats = await _used(connection, _USED, name)
     return max(
-        (max(0, max(0, tats.get(each.period, 0) - now) + each.lasts(ahead - each.burst)) for each in allowances),
+        (max(0, _ahead(each, tats, now) + each.lasts(ahead - each.at_once)) for each in allowances),
         default=0,
     )
 

@@ -63,8 +63,10 @@ class Database:
     @property
     def address(self) -> str:
         """Return where the database is, as an operator wrote it, without its password."""
-        shown = self.url.difference_update_query(["password"])  # where libpq's addresses may have it too
-        return shown.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
+        # Of the options only where a socket may be: others may be the password too, as in libpq's addresses.
+        where = {name: value for name, value in self.url.query.items() if name in ("host", "port")}
+        shown = self.url.set(drivername=self.url.get_backend_name(), query=where)
+        return shown.render_as_string(hide_password=True)
 
     @asynccontextmanager
     async def transaction(self, *, long: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -357,7 +359,7 @@ async def wait_for(database: Database, seconds: float, named: str = CONFIGURED) 
     try:
         async with asyncio.timeout(seconds), database.reading() as connection:
             await connection.execute(sa.text("SELECT 1"))
-    except (OSError, TimeoutError, TypeError, sa.exc.SQLAlchemyError) as error:  # TypeError: an option it does not know
+    except Exception as error:  # whatever drivers raise for a host or an option that cannot be
         raise DatabaseError(
             f"The database at {database.address} does not answer. Is it running, and is {named} right?"
         ) from error

@@ -4,10 +4,11 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 from sqlalchemy.engine.url import URL, make_url
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage import one_hop
 from storage.checkpoints import Checkpoints
@@ -24,6 +25,8 @@ PRAGMAS: Final = (
     "secure_delete=ON",
 )
 _READERS: Final = 4
+_PORTS: Final = range(1, 65_536)
+_UNREADABLE: Final = "The database URL cannot be read. Write sqlite:///reflock.sqlite3 or postgresql://user@host/name."
 # After so long without a word a connection to a server is asked whether it still stands before it is used.
 _SILENT_SECONDS: Final = 1.0
 
@@ -33,16 +36,24 @@ class DatabaseError(Exception):
 
 
 def parse_url(text: str) -> URL:
-    """Read a database URL, with or without a driver; refuse what is neither SQLite nor PostgreSQL."""
+    """Read a database URL, with or without a driver; refuse what is neither SQLite nor PostgreSQL, or leads nowhere."""
     try:
+        holds_nul = b"\0" in unquote(text, errors="strict").encode()
         url = make_url(text)
-    except (sa.exc.ArgumentError, ValueError):  # the second one for a port that is no number
-        raise DatabaseError(
-            "The database URL cannot be read. Write sqlite:///reflock.sqlite3 or postgresql://user@host/name."
-        ) from None
+    except (sa.exc.ArgumentError, ValueError):  # the second one for a port that is no number, and half a character
+        raise DatabaseError(_UNREADABLE) from None
+    if holds_nul:
+        raise DatabaseError(_UNREADABLE)
     backend = url.get_backend_name()
     if backend not in _DRIVERS:
         raise DatabaseError(f"Reflock keeps its data in SQLite or PostgreSQL, not in {backend}.")
+    if url.port is not None and url.port not in _PORTS:
+        raise DatabaseError("The database URL has a port that cannot be. Write a number from 1 to 65535, or none.")
+    if backend != "sqlite" and "@" in f"{url.host}{url.database}":
+        # What stands before it may be the rest of a password, which is shown nowhere.
+        raise DatabaseError(
+            "The database URL has more than one @. Write one that belongs to a name or a password as %40."
+        )
     if (mode := url.query.get("sslmode")) is not None:  # libpq's name for it, which hosters hand out
         url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
     return url.set(drivername=_DRIVERS[backend])
@@ -53,13 +64,21 @@ def opened(url: URL, *, readers: bool, name: str, checkpoints: Checkpoints) -> R
     if url.get_backend_name() != "sqlite":
         # Under this name pg_stat_activity shows whose connections they are.
         named = {"server_settings": {"application_name": name}}
-        made = create_async_engine(url, pool_size=10, max_overflow=10, hide_parameters=True, connect_args=named)
+        made = _made(url, pool_size=10, max_overflow=10, connect_args=named)
         engine = ReadyEngine(made.sync_engine)
         _ask_after_a_pause(engine.sync_engine)
         _note_what_fails(engine.sync_engine)
         return engine
-    if url.database in (None, "", ":memory:"):
-        raise DatabaseError("Reflock needs a database file: sqlite:///reflock.sqlite3")
+    if url.database in (None, "", ":memory:") or url.query:
+        raise DatabaseError("Reflock needs a database file, without options: sqlite:///reflock.sqlite3")
+    # One writer: SQLite has one write lock, and to queue for it here beats to poll for it there.
+    made = _made(
+        url,
+        pool_size=_READERS if readers else 1,
+        max_overflow=0,
+        pool_timeout=one_hop.BUSY_TIMEOUT_MS / 1000,
+        connect_args={"async_creator_fn": partial(one_hop.connect, checkpoints=None if readers else checkpoints)},
+    )
     folder = Path(url.database).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,15 +87,6 @@ def opened(url: URL, *, readers: bool, name: str, checkpoints: Checkpoints) -> R
         raise DatabaseError(
             f"The database cannot be made in {folder}: {error.strerror}. Is [database] url right?"
         ) from None
-    # One writer: SQLite has one write lock, and to queue for it here beats to poll for it there.
-    made = create_async_engine(
-        url,
-        pool_size=_READERS if readers else 1,
-        max_overflow=0,
-        pool_timeout=one_hop.BUSY_TIMEOUT_MS / 1000,
-        connect_args={"async_creator_fn": partial(one_hop.connect, checkpoints=None if readers else checkpoints)},
-        hide_parameters=True,  # what people said must not get into the log with an error
-    )
     engine = ReadyEngine(made.sync_engine)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
@@ -90,6 +100,17 @@ def opened(url: URL, *, readers: bool, name: str, checkpoints: Checkpoints) -> R
         made.begin("BEGIN" if readers else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _made(url: URL, **options: Any) -> AsyncEngine:
+    """Make an engine; what people said must not get into the log with an error."""
+    try:
+        return create_async_engine(url, hide_parameters=True, **options)
+    except (sa.exc.ArgumentError, ValueError, TypeError):
+        raise DatabaseError(
+            "The database URL has a host, a port or an option that cannot be. Write sqlite:///reflock.sqlite3 or "
+            "postgresql://user@host:5432/name."
+        ) from None
 
 
 def _ask_after_a_pause(engine: sa.Engine) -> None:

@@ -226,9 +226,11 @@ class ReadyConnection(AsyncConnection):
                 await self.invalidate(error)
             if not isinstance(error, driver_error):
                 raise
-            pooled = self.sync_connection.connection.dbapi_connection if self.sync_connection else None
-            lost = self.dialect.is_disconnect(error, pooled, None)
+            pooled = self.sync_connection.connection  # type: ignore[union-attr]  # the driver was found by it
+            lost = self.dialect.is_disconnect(error, pooled.dbapi_connection, None)
             if lost:
+                # All that were opened before lead to the same server.
+                self.engine.pool._invalidate(pooled, error, _checkin=False)  # noqa: SLF001  # as SQLAlchemy does
                 await self.invalidate(error)
             raise sa.exc.DBAPIError.instance(
                 text,

@@ -5,6 +5,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from bot.app import open_app
 from bot.config import ConfigError, Loaded, load, parse
@@ -16,6 +18,58 @@ from storage.keys import Keys
 from tests.conftest import OwnClock
 from tests.flock import open_flock
 from tests.test_bot_process import start, write_configuration
+
+SECRET = "swordfish"
+# What stands in a URL by mistake: of a shell, of an editor, of a password that was not percent-encoded.
+ODD = (
+    "",
+    "@",
+    "/",
+    "?",
+    ":",
+    "#",
+    "%",
+    "%40",
+    "%00",
+    "\0",
+    "\ud800",
+    "%ed%a0%80",
+    "[",
+    "é",
+    " ",
+    "\n",
+    "a" * 300,
+    "=",
+    "&",
+)
+OPTIONS = (
+    "host",
+    "port",
+    "sslmode",
+    "ssl",
+    "timeout",
+    "command_timeout",
+    "prepared_statement_cache_size",
+    "dsn",
+    "loop",
+)
+
+
+@st.composite
+def odd_urls(draw: st.DrawFn) -> str:
+    """Make up an address that leads to no server but this machine's, or to no file but in the folder `{folder}`."""
+    odd, number = st.sampled_from(ODD), st.sampled_from(["", "1", "-1", "0", "99999", "9" * 5000, "abc", "1,2", "٣"])
+    query = draw(st.lists(st.tuples(st.sampled_from(OPTIONS), number | odd), max_size=3))
+    hidden = draw(st.sampled_from(["", f"&password={SECRET}", f"&sslpassword={SECRET}"]))
+    options = "?" + "&".join(f"{name}={value}" for name, value in query) + hidden if query or hidden else ""
+    if draw(st.booleans()):
+        return f"sqlite://{draw(odd)}/{{folder}}/{draw(odd)}x{draw(odd)}{options}"
+    user = draw(st.sampled_from(["", "u", "u@server", "u/x", "u?x"]))
+    password = f":{draw(odd)}{SECRET}{draw(odd)}"
+    host = draw(
+        st.sampled_from(["127.0.0.1", "[::1]", "127.0.0.1,127.0.0.1", "a" * 300, "a..b", "\0", "\ud800", "[", ""])
+    )
+    return f"postgresql://{user}{password}@{host}:{draw(number) or 1}/{draw(odd)}{options}"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +123,56 @@ def test_a_configuration_nested_without_end_is_refused(tmp_path: Path) -> None:
 def test_a_database_that_cannot_be_is_refused_in_words(url: str) -> None:
     with pytest.raises(DatabaseError):
         Database(url)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(written=odd_urls())
+@example(f"postgresql://u:{SECRET}@127.0.0.1:99999/d")
+@example(f"postgresql://u:{SECRET}@127.0.0.1:-1/d")
+@example(f"postgresql://u:{SECRET}@127.0.0.1:1/d?port=abc")
+@example(f"postgresql://u:{SECRET}@127.0.0.1:1/d?command_timeout=x")
+@example(f"postgresql://u:{SECRET}@127.0.0.1:1/d?loop=x")
+@example(f"postgresql://u:{SECRET}@{'a' * 300}:1/d")
+@example(f"postgresql://u:half@{SECRET}@127.0.0.1:1/d")
+@example(f"postgresql://u:half@half/{SECRET}@127.0.0.1:1/d")
+@example("sqlite:///{folder}/\0")
+@example("sqlite:///{folder}/x?mode=memory&uri=true")
+@example("sqlite://host/{folder}/x")
+def test_whatever_stands_for_a_database_is_opened_or_refused_in_words_that_keep_its_secret(
+    folder: Path, written: str
+) -> None:
+    async def open_it() -> None:
+        database = Database(written.replace("{folder}", str(folder)))
+        try:
+            await wait_for(database, 1)
+        finally:
+            await database.close()
+
+    told = "Opened."
+    try:
+        asyncio.run(open_it())
+    except DatabaseError as refused:
+        told = str(refused)
+    assert SECRET not in told
+    assert told.endswith(("?", ".", "reflock.sqlite3"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give one folder for all examples."""
+    return tmp_path_factory.mktemp("addresses")
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999"])
+def test_a_port_that_cannot_be_is_named_as_what_is_wrong(port: str) -> None:
+    with pytest.raises(DatabaseError, match="port"):
+        parse_url(f"postgresql://u@db.example:{port}/reflock")
+
+
+def test_a_password_that_is_not_written_as_in_a_url_is_told_so_without_being_shown() -> None:
+    with pytest.raises(DatabaseError, match="%40") as refused:
+        parse_url(f"postgresql://u:half@{SECRET}@db.example/reflock")
+    assert SECRET not in str(refused.value)
 
 
 async def test_an_option_that_the_database_does_not_know_is_refused_in_words(postgres: str) -> None:

@@ -1,22 +1,31 @@
 """What is heard is answered once; what crashes is not lost; what is too much is not answered."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
 from bot.inbox import Inbox
+from bot.networks import Incoming
+from bot.sandbox.faults import Fault
 from handlers.commands import router
 from handlers.routing import Router, command
 from storage import messages
 from storage.database import Database
 from storage.records import NetworkName
 from storage.tables import message, person
-from tests.conftest import OwnClock
+from tests.conftest import START, OwnClock
 from tests.flock import Flock, open_flock
 from tests.reunion import code_in, traveller
 
@@ -198,3 +207,109 @@ async def test_a_failed_message_with_half_a_character_is_kept_too(flock: Flock) 
     async with flock.app.events.database.reading() as connection:
         (failed,) = await messages.failed(connection)
     assert failed.secret is not None
+
+
+MOMENT = datetime.fromtimestamp(START / 1000, UTC).isoformat()
+
+
+def odd_mentions(odd: str) -> dict[NetworkName, tuple[str, Any]]:
+    """Return for each network where mentions are asked for, and mentions each of which is odd at another place."""
+
+    def on_bluesky(number: int, **odd: Any) -> dict[str, Any]:
+        here = {"uri": f"at://did:plc:mallory/app.bsky.feed.post/{number}", "cid": "cid"}
+        root = {"root": {**here, **odd.pop("root", {})}, "parent": {"uri": f"at://{odd.pop('to')}/app/1", "cid": "cid"}}
+        record = {"text": "help", "langs": ["en"], "reply": root, **odd.pop("record", {})}
+        author = {"did": "did:plc:mallory", "handle": "mallory.test", **odd.pop("author", {})}
+        return {**here, "author": author, "record": record, "indexedAt": MOMENT, "reason": "reply", **odd}
+
+    def on_mastodon(number: int, account: dict[str, Any] | None = None, **odd: Any) -> dict[str, Any]:
+        mallory = {"id": "7", "acct": "mallory@evil.test", "uri": "https://evil.test/mallory", **(account or {})}
+        status = {
+            "id": f"m{number}",
+            "uri": f"https://evil.test/{number}",
+            "account": mallory,
+            "visibility": "direct",
+            "content": "help",
+            "created_at": MOMENT,
+            "language": "en",
+        }
+        return {"id": f"m{number}", "type": "mention", "created_at": MOMENT, "status": {**status, **odd}}
+
+    bluesky: list[dict[str, Any]] = [
+        {"author": {"handle": f"m{odd}.test"}},
+        {"author": {"did": f"did:plc:m{odd}"}},
+        {"uri": f"at://did:plc:mallory/app.bsky.feed.post/{odd}"},
+        {"root": {"uri": f"at://did:plc:mallory/app.bsky.feed.post/{odd}"}},
+        {"record": {"langs": ["en", odd]}},
+        {"record": {"text": f"help{odd}"}},
+    ]
+    mastodon: list[dict[str, Any]] = [
+        {"account": {"acct": f"m{odd}@evil.test"}},
+        {"account": {"uri": f"https://evil.test/{odd}"}},
+        {"uri": f"https://evil.test/{odd}"},
+        {"language": f"e{odd}"},
+        {"content": f"help{odd}"},
+        {"spoiler_text": odd},
+    ]
+    return {
+        NetworkName.BLUESKY: (
+            "listNotifications",
+            lambda us: {"notifications": [on_bluesky(n, to=us, **each) for n, each in enumerate(bluesky)]},
+        ),
+        NetworkName.MASTODON: (
+            "/api/v1/notifications",
+            lambda _us: [on_mastodon(n, **each) for n, each in enumerate(mastodon, 1)],
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [(NetworkName.BLUESKY, "\0"), (NetworkName.MASTODON, "\0"), (NetworkName.MASTODON, "\ud83d")],
+    ids=["NUL on Bluesky", "NUL on Mastodon", "half a character on Mastodon"],  # which Bluesky's SDK does not let in
+)
+async def test_what_no_database_holds_stops_nobody_elses_words(flock: Flock, name: NetworkName, odd: str) -> None:
+    path, mentions = odd_mentions(odd)[name]
+    at_bluesky = name is NetworkName.BLUESKY
+    body = json.dumps(mentions(flock.bluesky_bot.did)).encode()
+    sandbox = flock.bluesky if at_bluesky else flock.mastodon
+    sandbox.faults.plan(Fault(path, status=200, headers={"content-type": "application/json"}, body=body))
+    await flock.app.inboxes[name].turn()
+    alice = traveller(flock, name.value, "alice")
+    assert "start: " in await alice.write("help")
+    async with flock.app.events.database.reading() as connection:
+        assert await messages.failed(connection) == []
+        heard = set(await connection.scalars(sa.select(message.c.id)))
+    assert len(heard) == 4 - at_bluesky  # with odd words or languages all the same, but from nobody and nowhere odd
+
+
+@given(
+    words=st.lists(st.text(st.characters(codec=None) | st.sampled_from("\0\ud83d"), max_size=5), min_size=7, max_size=7)
+)
+def test_what_is_heard_can_be_kept_and_is_from_nobody_else_than_it_says(words: list[str]) -> None:
+    actor, handle, thread, thread_key, number, text, language = words
+    heard = None
+    with suppress(ValueError):
+        heard = Incoming(
+            id=number,
+            network=NetworkName.BLUESKY,
+            actor=actor,
+            handle=handle,
+            text=text,
+            public=True,
+            thread=thread,
+            thread_key=thread_key,
+            at=START,
+            languages=(language, "fr"),
+        )
+    if heard is not None:
+        assert (heard.id, heard.actor, heard.handle, heard.thread, heard.thread_key) == (
+            number,
+            actor,
+            handle,
+            thread,
+            thread_key,
+        )
+        assert heard.languages[-1] == "fr"
+        assert b"\0" not in "".join([*words[:5], heard.text, *heard.languages]).encode()
+        assert msgspec.json.decode(msgspec.json.encode(asdict(heard)), type=Incoming) == heard

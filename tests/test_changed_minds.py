@@ -230,6 +230,31 @@ async def test_an_undo_without_a_consent_does_not_say_that_it_was_done(town: Com
     assert town.told(ALICE) == ["2 could not be taken back: unfollow those accounts yourself, please."]
 
 
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        (
+            "en",
+            "Done: I followed 1 account for you.\nWhere your consent has ended, undo takes nothing back: unfollow there "
+            "yourself, or send me first: connect",
+        ),
+        (
+            "fr",
+            "C’est fait : j’ai suivi 1 compte pour vous.\nLà où votre autorisation a pris fin, undo ne revient "
+            "sur rien : cessez vous-même de suivre, ou envoyez-moi d’abord : connect",
+        ),
+    ],
+)
+async def test_who_has_ended_the_consent_is_not_told_that_undo_works(town: Community, language: str, told: str) -> None:
+    await promised(town, BOB)
+    await town.changes(ALICE, language=language)
+    async with town.database.transaction() as connection:
+        (under_way,) = await deliveries.take(connection, lanes.act_lane(ME), town.clock(), 1)
+    await town.loses_consent(ALICE)
+    await town.finish(under_way)
+    assert town.told(ALICE) == [told]
+
+
 async def test_what_was_refused_for_want_of_a_consent_is_done_with_a_new_one(town: Community) -> None:
     await promised(town, BOB)
     await town.perform(lambda _target: ("refused", "grant_lost"))

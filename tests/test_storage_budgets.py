@@ -177,3 +177,96 @@ async def test_who_leaves_some_of_a_burst_to_others_goes_on_at_the_same_pace(dat
     assert await take(database, (left,), 9, START) == 3
     assert await take(database, (left,), 9, START) == 0
     assert await take(database, (whole,), 9, START) == 2
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    allowance=st.integers(1, 6).flatmap(lambda n: st.builds(Allowance, st.just(n), st.just(600), st.integers(1, n))),
+    calls=st.lists(st.tuples(st.integers(0, 500), st.integers(1, 6), st.none() | st.integers(0, 3)), max_size=40),
+)
+def test_what_is_given_back_late_never_makes_a_window_hold_more(
+    prepared: str, allowance: Allowance, calls: list[tuple[int, int, int | None]]
+) -> None:
+    """Each call waits, and takes; what is never done of it is given back so many calls later."""
+
+    async def play(name: str) -> None:
+        database = Database(prepared)
+        now, taken = START, []
+        untried: dict[int, list[tuple[int, int]]] = {}
+        for number, (step, wanted, given_back_after) in enumerate(calls):
+            now += step
+            granted = await take(database, (allowance,), wanted, now, name)
+            if given_back_after is None:
+                taken.append((now, granted))
+            else:
+                untried.setdefault(number + given_back_after, []).append((granted, now))
+            for unused, taken_at in untried.pop(number, []):
+                async with database.transaction() as connection:
+                    await budgets.give_back(connection, name, (allowance,), unused, taken_at, now)
+        await database.close()
+        assert most_in_a_window(taken, allowance.period) <= allowance.n
+
+    asyncio.run(play(f"given back {next(_NUMBERS)}"))
+
+
+async def test_time_gives_back_only_once(database: Database) -> None:
+    """What was taken for a server that was found out of reach ten seconds later has been given back by then."""
+    allowance, now, done = Allowance(4, 10_000, 2), START, 0
+    assert await take(database, (allowance,), 2, now) == 2
+    now += 10_000
+    done += await take(database, (allowance,), 2, now)
+    async with database.transaction() as connection:
+        await budgets.give_back(connection, "x", (allowance,), 2, START, now)
+    for later in range(0, allowance.period, 50):
+        done += await take(database, (allowance,), 1, now + later)
+    assert done == allowance.n
+
+
+async def test_what_is_given_back_at_once_may_be_taken_again(database: Database) -> None:
+    allowance = (Allowance(3, 10_000, 2),)
+    for _ in range(9):
+        assert await take(database, allowance, 2, START) == 2
+        async with database.transaction() as connection:
+            await budgets.give_back(connection, "x", allowance, 2, START, START)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(allowance=allowances(), wrong_by=st.integers(1, 10**11), wanted=st.integers(1, 60))
+def test_a_clock_that_was_ahead_closes_a_budget_for_no_more_than_its_window(
+    prepared: str, allowance: Allowance, wrong_by: int, wanted: int
+) -> None:
+    async def play(name: str) -> None:
+        database = Database(prepared)
+        await take(database, (allowance,), wanted, START + wrong_by, name)
+        now = START
+        taken: list[tuple[int, int]] = []
+        while now < START + 3 * allowance.period and len(taken) < 2 * allowance.n:
+            async with database.transaction() as connection:
+                foretold = await budgets.room(connection, name, (allowance,), now)
+                granted, again_at = await budgets.take(connection, name, (allowance,), 1, now)
+            assert min(foretold[0], 1) == granted
+            assert foretold[1] == again_at
+            taken += [(now, 1)] * granted
+            now = now if granted else again_at
+        await database.close()
+        assert taken[0][0] - START <= allowance.lasts(allowance.n)
+        assert most_in_a_window(taken, allowance.period) <= allowance.n
+
+    asyncio.run(play(f"ahead {next(_NUMBERS)}"))
+
+
+async def test_clocks_that_differ_a_little_share_one_budget(database: Database) -> None:
+    """A process whose clock is behind finds the budget used beyond what it knows, and does not take that for a mistake."""
+    allowance, done = (Allowance(60, HOUR, 5),), 0
+    for now in range(START, START + HOUR, 5_000):
+        done += await take(database, allowance, 1, now)
+        done += await take(database, allowance, 1, now - 2_000)
+    assert done <= 60
+
+
+async def test_what_others_may_have_used_is_no_clocks_mistake(database: Database) -> None:
+    whole = Allowance(n=4, period=10_000, burst=4)
+    assert await take(database, (whole,), 4, START) == 4
+    for now in range(START, START + 30_000, 1_000):
+        assert await take(database, (whole.leaving(2),), 1, now) == 0
+    assert await take(database, (whole.leaving(2),), 1, START + 30_000) == 1

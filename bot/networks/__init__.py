@@ -3,9 +3,10 @@
 To add a network, write one class with these methods and name it in `bot/app.py`.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from bot.networks.errors import NetworkError, Refused, Unavailable
 from storage.records import NetworkName
@@ -23,6 +24,9 @@ __all__ = [
     "Unavailable",
 ]
 
+# What JSON may smuggle in and no database holds: NUL (PostgreSQL) and halves of characters (UTF-8).
+_UNHELD: Final = re.compile("[\0\ud800-\udfff]")
+
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
@@ -31,6 +35,7 @@ class Incoming:
     `id` is unique on its network and stable over redelivery. `text` is plain text, still with the mention of the bot.
     `thread` is what the adapter needs to answer there (its own JSON; nobody else reads it); `thread_key` is the same
     for all messages of one thread. `at` is epoch milliseconds. `languages` are what the post declares of itself.
+    ValueError when what says who and where holds what no database does: without that it would be somebody else's.
     """
 
     id: str
@@ -44,6 +49,14 @@ class Incoming:
     at: int
     languages: tuple[str, ...] = ()
     by_bot: bool = False
+
+    def __post_init__(self) -> None:
+        """Take what no database holds out of what was said, and refuse it everywhere else."""
+        for name in ("id", "actor", "handle", "thread", "thread_key"):
+            if _UNHELD.search(getattr(self, name)):
+                raise ValueError(f"The {name} of a message holds what none may.")
+        object.__setattr__(self, "text", _UNHELD.sub("", self.text))
+        object.__setattr__(self, "languages", tuple(each for each in self.languages if not _UNHELD.search(each)))
 
 
 @dataclass(frozen=True, slots=True)
