@@ -23,7 +23,6 @@ from storage.checkpoints import PAGES, Checkpoints
 BUSY_TIMEOUT_MS: Final = 15_000
 # Used by its thread a connection waits for whoever writes, and carries over what is long; where it is awaited, neither.
 PATIENT: Final = (f"busy_timeout={BUSY_TIMEOUT_MS}", f"wal_autocheckpoint={PAGES}")
-_AT_ONCE: Final = ("busy_timeout=0", "wal_autocheckpoint=0")
 # What took longer than this has written much, which takes long to commit, or can spare the time: its COMMIT is the thread's.
 _SHORT_SECONDS: Final = 0.005
 
@@ -41,6 +40,8 @@ class OneHopConnection(aiosqlite.Connection):
     checkpoints: Checkpoints | None = None
     _at_once = False
     _begun_at = 0.0
+    _waits_and_carries = (BUSY_TIMEOUT_MS, PAGES)
+    _changes = 0
     # Whether a statement was given to the thread whose answer nobody has waited for: what it does is not known.
     unanswered = False
     _beginning: str | None = None
@@ -58,7 +59,8 @@ class OneHopConnection(aiosqlite.Connection):
         """Begin a transaction if nobody has to be waited for: neither the disk nor some other process."""
         if self.checkpoints is None or not self.checkpoints.at_once():
             return False
-        self._behave(at_once=True)
+        self._at_once = True
+        self._behave(0, 0)
         try:
             self._conn.execute(statement)
         except sqlite3.Error:
@@ -70,13 +72,14 @@ class OneHopConnection(aiosqlite.Connection):
         """Have the thread wait for whoever has to be waited for in this transaction."""
         if self.checkpoints is not None:
             self.checkpoints.in_thread(long=not self.direct)
-            self._behave(at_once=False)
+            self._at_once = False
+            self._behave(BUSY_TIMEOUT_MS, self.checkpoints.pages)
 
-    def _behave(self, *, at_once: bool) -> None:
-        if at_once is not self._at_once:
-            self._at_once = at_once
-            for pragma in _AT_ONCE if at_once else PATIENT:
-                self._conn.execute(f"PRAGMA {pragma}")
+    def _behave(self, busy_timeout_ms: int, pages: int) -> None:
+        if self._waits_and_carries != (busy_timeout_ms, pages):
+            self._waits_and_carries = busy_timeout_ms, pages
+            self._conn.execute(f"PRAGMA busy_timeout={busy_timeout_ms}")
+            self._conn.execute(f"PRAGMA wal_autocheckpoint={pages}")
 
     async def commit(self) -> None:
         """Commit what was begun."""
@@ -84,10 +87,14 @@ class OneHopConnection(aiosqlite.Connection):
             return
         if self._at_once and time.monotonic() - self._begun_at > _SHORT_SECONDS:
             self.leave_to_thread()
+        carried = self._waits_and_carries[1] > 0
         if self._at_once:
             self._conn.commit()
         else:
             await super().commit()
+        changes, self._changes = self._changes, self._conn.total_changes
+        if self.checkpoints is not None and changes != self._changes and not carried:
+            self.checkpoints.written()
 
     async def run(self, statement: str, values: Sequence[Any]) -> tuple[list[Any], int]:
         """Execute a statement; return its rows, and how many it changed."""
@@ -110,6 +117,7 @@ class OneHopConnection(aiosqlite.Connection):
         self.taken_beginning()
         if self.unanswered or self._conn.in_transaction:
             await super().rollback()
+            self._changes = self._conn.total_changes
 
 
 class _Cursor:
