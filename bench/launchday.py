@@ -150,7 +150,7 @@ class LaunchDay:
         return figures
 
     async def _live(self) -> None:
-        life = Life(self._url, self.loaded, self._keys, self.day.lines(), self.loop.epoch_ms, self.day.x)
+        life = Life(self._url, self.loaded, self._keys, self.day.adapters(), self.loop.epoch_ms, self.day.x)
         await life.begin()
         self.day.life = life
         self.day.alive.set()

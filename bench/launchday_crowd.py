@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.launchday_clock import SimulatedLoop
 from bench.launchday_life import Life
-from bench.launchday_networks import Line, Outage, Server, Weather, X
+from bench.launchday_networks import Adapter, Outage, Server, Weather, X
 from bench.launchday_notes import Log
 from bench.links_graph import Graph, Ids, x_ids
 from bot.networks import Incoming, Say
@@ -146,9 +146,9 @@ class Day:
         """Return how many messages were written."""
         return self._messages
 
-    def lines(self) -> dict[NetworkName, Line]:
+    def adapters(self) -> dict[NetworkName, Adapter]:
         """Connect a bot."""
-        return {name: Line(server) for name, server in self.servers.items()}
+        return {name: Adapter(server) for name, server in self.servers.items()}
 
     def go(self, deed: Coroutine[Any, Any, None]) -> None:
         """Let somebody, or something, take its course beside the others."""

@@ -1,8 +1,8 @@
 """The networks of the launch day, in this process: what they keep, how long they take, when they fail and how.
 
-A `Server` is what a network is, whatever becomes of the bot; a `Line` is one bot's connection to it, behind the port of
-`bot.networks`. Limits are those of the sandbox. What an adapter would look for before it says something again is found here
-by its key.
+A `Server` is what a network is, whatever becomes of the bot; an `Adapter` is one bot's connection to it, behind the port
+of `bot.networks`. Limits are those of the sandbox. What one would look for before it says something again is found here by
+its key.
 """
 
 import asyncio
@@ -203,7 +203,7 @@ class Server:
         return int(result.removeprefix("at://")) in self.followed
 
 
-class Line:
+class Adapter:
     """One bot's connection to a server: the port."""
 
     def __init__(self, server: Server) -> None:

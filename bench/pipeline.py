@@ -29,7 +29,7 @@ import sqlalchemy as sa
 from bot.app import epoch_ms
 from bot.events import Events
 from bot.inbox import Inbox
-from bot.loops import Wake
+from bot.loops import Wake, perform
 from bot.networks import Batch, FollowOrder, FollowOutcome, GrantInUse, Incoming, Network, Say
 from bot.outbox import Outbox
 from bot.performing import Speaking
@@ -46,7 +46,6 @@ from storage.records import DeliveryKind, NetworkName
 _QUICK_PEOPLE: Final = 60
 _ALONE: Final = 100
 _PATIENCE_SECONDS: Final = 120
-_IDLE_SECONDS: Final = 0.05
 # What each person writes; every message is answered once.
 _CONVERSATION: Final = ("hello", "claim @person_{n}", "status", "help follow", "contacts")
 _HEARD_AT_ONCE: Final = 50
@@ -61,6 +60,7 @@ class InstantNetwork:
 
     waiting: list[Incoming] = field(default_factory=list)
     unanswered: int = 0
+    all_answered: asyncio.Event = field(default_factory=asyncio.Event)
     at_once: int = _HEARD_AT_ONCE
     name: NetworkName = NetworkName.BLUESKY
     handle: str = "reflock.example"
@@ -82,6 +82,8 @@ class InstantNetwork:
     async def say(self, say: Say) -> str:
         """Take it."""
         self.unanswered -= 1
+        if not self.unanswered:
+            self.all_answered.set()
         return f"at://{say.key}"
 
     async def follow(self, grant: GrantInUse, orders: Sequence[FollowOrder]) -> list[FollowOutcome]:
@@ -125,6 +127,7 @@ class Bench:
     def writes(self, person: int, text: str) -> None:
         """Let a person write a message, which is to be answered once."""
         self.network.unanswered += 1
+        self.network.all_answered.clear()
         self.network.waiting.append(
             Incoming(
                 id=f"message-{next(self._ids)}",
@@ -152,13 +155,14 @@ class Bench:
             pass
 
     async def perform(self) -> None:
-        """Perform all that was promised, as the bot's own loop does, until every message is answered."""
+        """Have the bot's own loop perform all that was promised, until every message is answered."""
         wake = Wake()
         self.events.on_promise = wake.ring
+        loop = asyncio.create_task(perform(self.outbox, wake, self.events.clock, self.events.outage))
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            while self.network.unanswered:
-                if not await self.outbox.turn():
-                    await wake.wait(_IDLE_SECONDS)
+            await self.network.all_answered.wait()
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
         await self.outbox.drain()
 
 
@@ -213,7 +217,7 @@ async def _alone(bench: Bench, people: int) -> tuple[list[float], list[float]]:
         begun = time.perf_counter()
         await bench.inbox.turn()
         decided = time.perf_counter()
-        await bench.outbox.turn()
+        await bench.outbox.begin()
         await bench.outbox.drain()
         promised.append((decided - begun) * 1000)
         performed.append((time.perf_counter() - decided) * 1000)

@@ -21,9 +21,11 @@ from typing import Any, Final
 import click
 
 from bench.pipeline import Bench, InstantNetwork
+from bot import loops
 from bot.app import epoch_ms
 from bot.networks import Say
 from storage import deliveries, lanes
+from storage.bell import hear_bell
 from storage.database import Database
 from storage.deliveries import Promise
 from storage.records import DeliveryKind, NetworkName
@@ -87,12 +89,18 @@ async def work(url: str, name: str, milliseconds: int) -> None:
     network = SlowNetwork(milliseconds / 1000)
     try:
         bench = Bench(database, network, worker=name)
+        wake = loops.Wake()
+        bench.events.on_promise = wake.ring
+        tasks = [
+            asyncio.create_task(loops.perform(bench.outbox, wake, bench.events.clock, bench.events.outage)),
+            asyncio.create_task(hear_bell(database, wake.ring)),
+        ]
         print("ready", flush=True)
-        over = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-        while not over.done():
-            if not await bench.outbox.turn():
-                await asyncio.wait({over}, timeout=_PAUSE_SECONDS)
-        await bench.outbox.drain()
+        await asyncio.to_thread(sys.stdin.read)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await bench.outbox.stop()
     finally:
         await database.close()
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -127,7 +135,7 @@ async def perform(database: Database, url: str, name: str, people: int, workers:
 
 async def _unsaid(database: Database) -> bool:
     async with database.reading() as connection:
-        return await lanes.next_due(connection) != [None]
+        return await lanes.next_due(connection, [lanes.speaking_on(NetworkName.BLUESKY)]) != [None]
 
 
 def _figures(said: list[tuple[float, str]], keys: list[str], told: list[dict[str, Any]]) -> Figures:

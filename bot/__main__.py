@@ -281,9 +281,13 @@ def _in_loop(
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if not (is_trouble(error) or isinstance(error, OSError)) or isinstance(error, BrokenPipeError):
+        if is_trouble(error):
+            said = f"The database does not answer any more: {words_of(error)}"
+        elif isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            said = f"The operating system said no: {words_of(error)}"
+        else:
             raise
-        click.echo(f"reflock: {shown(f'The database does not answer any more: {words_of(error)}')}", err=True)
+        click.echo(f"reflock: {shown(said)}", err=True)
         sys.exit(_EXIT_CONFIGURATION)
 
 

@@ -71,10 +71,10 @@ def make_keys(loaded: Loaded) -> Keys:
 
 
 @asynccontextmanager
-async def open_database(loaded: Loaded, to: str = "", *, worker: str | None = None) -> AsyncIterator[Database]:
+async def open_database(loaded: Loaded, to: str = "") -> AsyncIterator[Database]:
     """Open the configured database, or the one that a command is given by `--to`, without looking at its revision."""
     url = loaded.from_folder(to) if to else loaded.database_url
-    database = Database(url, name=f"reflock {worker or loaded.config.bot.worker}")
+    database = Database(url, name=f"reflock {loaded.config.bot.worker}")
     try:
         await wait_for(database, _DATABASE_SECONDS, "--to" if to else CONFIGURED)
         yield database
@@ -83,18 +83,15 @@ async def open_database(loaded: Loaded, to: str = "", *, worker: str | None = No
 
 
 @asynccontextmanager
-async def open_app(
-    loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = True, worker: str | None = None
-) -> AsyncIterator[App]:
+async def open_app(loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = True) -> AsyncIterator[App]:
     """Put a Reflock together and log in; ConfigError, DatabaseError, BadKeyError or NetworkError when it cannot run.
 
     With `log_in` an empty database is prepared; one of another revision is always refused. What only decides and
-    promises needs no network, and works without a log-in while they are down. `worker` names this process among others
-    on the same database, instead of the configuration's name.
+    promises needs no network, and works without a log-in while they are down.
     """
     keys = make_keys(loaded)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(loaded, worker=worker))
+        database = await stack.enter_async_context(open_database(loaded))
         if log_in and await database.is_empty():
             await database.upgrade()
         await database.check_version()
@@ -124,10 +121,9 @@ async def open_app(
         outbox = Outbox(
             events,
             _performers(loaded, events, lookup, consents),
-            worker=worker or loaded.config.bot.worker,
+            worker=loaded.config.bot.worker,
             lease_ms=loaded.config.bot.lease_seconds * 1000,
         )
-        stack.push_async_callback(outbox.stop)
         yield App(
             loaded=loaded,
             events=events,

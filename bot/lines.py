@@ -39,6 +39,26 @@ class Line:
         return [(replace(self.lanes, urgent=urgent), self.allowances[urgent]) for urgent in (True, False)]
 
 
+class _Pause:
+    """For how long a server is not asked."""
+
+    def __init__(self) -> None:
+        self._ends_at = self._ms = 0
+
+    def last(self, now: int, ms: int) -> None:
+        """Let it last so long at least."""
+        if now + ms > self.ends_at(now):
+            self._ends_at, self._ms = now + ms, ms
+
+    def ends_at(self, now: int) -> int:
+        """Return when it is over; one that is to last twice as long as it was meant to began before the clock was set."""
+        return self._ends_at if self._ends_at - now <= 2 * self._ms else 0
+
+    def end(self) -> None:
+        """Let it be over."""
+        self._ends_at = 0
+
+
 class WorkedLine:
     """A line as one worker sees it: what it has begun there, and whether the server answers."""
 
@@ -50,9 +70,9 @@ class WorkedLine:
         self._undrawn = 0
         self._held_up = False
         self._failures = 0
-        # When the server may be asked again: as it said, or as we find sensible.
-        self._named_at = 0
-        self._probe_at = 0
+        # Until the server may be asked again: as it said, and as we find sensible.
+        self._named = _Pause()
+        self._sensible = _Pause()
         self._probe: asyncio.Task[bool] | None = None
 
     @property
@@ -68,7 +88,7 @@ class WorkedLine:
 
     async def room(self, connection: "AsyncConnection", among: Among, now: int) -> tuple[int, int]:
         """Return how many lanes of an urgency can be begun, and when one can be: the server and the budget decide."""
-        opens_at = max(self._named_at, self._probe_at)
+        opens_at = max(self._named.ends_at(now), self._sensible.ends_at(now))
         allowances = () if among.urgent is None else self.line.allowances[among.urgent]
         if not allowances or opens_at > now:
             return (0 if opens_at > now else self.places), opens_at
@@ -103,7 +123,8 @@ class WorkedLine:
 
         Tell whether it did not before.
         """
-        failures, self._failures, self._probe_at = self._failures, 0, 0
+        self._sensible.end()
+        failures, self._failures = self._failures, 0
         return failures > 0
 
     def failed(self, now: int, problem: Unavailable) -> bool:
@@ -116,8 +137,8 @@ class WorkedLine:
             return False
         again = self._failures > 0
         if again and problem.retry_in is not None:
-            self._named_at = max(self._named_at, now + int(problem.retry_in * 1000))
+            self._named.last(now, int(problem.retry_in * 1000))
         else:
-            self._probe_at = now + min(_PROBE_AT_MOST, _PROBE_LATER * self._failures)
+            self._sensible.last(now, min(_PROBE_AT_MOST, _PROBE_LATER * self._failures))
         self._failures += 1
         return again

@@ -31,21 +31,26 @@ class Outage:
         if not is_trouble(error):
             return False
         now = self._clock()
-        if not self._met_by or now - self._met_at > _OVER_AFTER_MS:
+        if not self._met_by or self._is_long_ago(self._met_at, _OVER_AFTER_MS):
             self._began_at = now
         self._met_at = now
         self._met_by.add(who)
-        if self._said_at is None or now - self._said_at >= _SAID_AGAIN_MS:
+        if self._said_at is None or self._is_long_ago(self._said_at, _SAID_AGAIN_MS):
             self._said_at, self._to_be_ended = now, True
             _log.warning("the database does not answer", address=self._address, why=words_of(error), **facts)
         return True
 
     def passed(self, who: str) -> None:
-        """Take note that somebody got through; if they had met trouble, it is over."""
-        if who in self._met_by:
+        """Take note that somebody got through; if they had met trouble, or nobody did any more, it is over."""
+        if who in self._met_by or (self._met_by and self._is_long_ago(self._met_at, _OVER_AFTER_MS)):
             self._met_by.clear()
             if self._to_be_ended:
                 self._to_be_ended = False
                 # A daily tick knows only a day later that it is over.
                 ended_at = min(self._clock(), self._met_at + _OVER_AFTER_MS)
-                _log.info("the database answers again", after_s=round((ended_at - self._began_at) / 1000, 1))
+                lasted = max(0, ended_at - self._began_at)
+                _log.info("the database answers again", after_s=round(lasted / 1000, 1))
+
+    def _is_long_ago(self, at: int, ms: int) -> bool:
+        """Tell whether something was so long ago; of what is to come, by a clock that was set back, nobody knows."""
+        return not 0 <= self._clock() - at < ms

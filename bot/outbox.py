@@ -15,7 +15,7 @@ from bot.networks.errors import NotAsked, Refused, Unavailable
 from storage import accounts, bell, budgets, deliveries, lanes
 from storage.budgets import Allowance
 from storage.database import patiently
-from storage.lanes import ASKING, SPEAKING, Among, Lease
+from storage.lanes import ASKING, Among, Lease
 from storage.records import Delivery, DeliveryKind, DeliveryState
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ KEEPING: Final = "keeping promises"
 _FIRST_PAUSE: Final = 2_000
 _LONGEST_PAUSE: Final = 3_600_000
 _GIVE_UP_AFTER: Final = 3 * 86_400_000
+# So long is waited, by whoever stops, for a database that does not answer.
+_BEGINNING_SECONDS: Final = 4.0
 # So many are dropped in one transaction at most, for which others may not write.
 _DROPPED_AT_ONCE: Final = 50
 
@@ -40,7 +42,7 @@ class Performed:
 
     With `unavailable` the `undone` ones come again later; `settle` is about the others. So many as `untried` says were
     certainly not begun, and draw on no budget; what was drawn for them was at `drawn_at`, or a moment later. `about_all`
-    says that no lane would have fared better. With `final` nothing is promised by `settle`.
+    says that no lane would have fared better. With `promises_nothing` nothing is promised by `settle`.
     """
 
     settle: Settle
@@ -49,7 +51,7 @@ class Performed:
     untried: int = 0
     drawn_at: int = 0
     about_all: bool = False
-    final: bool = False
+    promises_nothing: bool = False
 
 
 class _OurMistake(Unavailable):
@@ -105,8 +107,8 @@ class Outbox:
         self._worker: Final = worker
         self._lease_ms: Final = lease_ms
         shared = {line.lanes: line for performer in performers.values() for line in performer.lines}
-        alone = [Line(ASKING)] if shared else [Line(SPEAKING), Line(ASKING)]
-        self._lines: Final = [WorkedLine(line, lanes) for line in (*shared.values(), *alone)]
+        self._lines: Final = [WorkedLine(line, lanes) for line in (*shared.values(), Line(ASKING))]
+        self._beginning: asyncio.Task[tuple[int, int | None]] | None = None
         self._stopping = False
 
     async def recover(self) -> int:
@@ -114,21 +116,16 @@ class Outbox:
         async with self._events.database.transaction() as connection:
             return await lanes.release_worker(connection, self._worker)
 
-    async def turn(self) -> int:
-        """Lease as many lanes as can be worked on, and begin with them; return how many were leased.
-
-        It waits for nobody, unless no further lane can be worked on: then until one is through.
-        """
-        if all(line.places <= 0 for line in self._lines) and (tasks := self._tasks()):
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        leased, _ = await self.begin()
-        return leased
-
     async def begin(self) -> tuple[int, int | None]:
         """Begin with as many lanes as can be worked on; return how many those are, and when to look again.
 
         Whatever else lets something be begun rings the bell: a promise, or a lane that is through.
         """
+        # Whoever is told to stop just now does not cancel it: what is leased by a COMMIT under way is begun too.
+        self._beginning = asyncio.create_task(self._begin(), name="beginning")
+        return await asyncio.shield(self._beginning)
+
+    async def _begin(self) -> tuple[int, int | None]:
         leased: dict[WorkedLine, list[Lease]] = {line: [] for line in self._lines}
         async with self._events.database.transaction() as connection:
             due_at = await self._lease(connection, self._events.clock(), leased)
@@ -186,6 +183,8 @@ class Outbox:
 
     async def drain(self) -> None:
         """Wait until every leased lane is worked off."""
+        if self._beginning is not None:
+            await asyncio.wait({self._beginning}, timeout=_BEGINNING_SECONDS)
         while tasks := self._tasks():
             await asyncio.wait(tasks)
 
@@ -193,13 +192,15 @@ class Outbox:
         """Finish what is being performed, begin with nothing more, and give the lanes back."""
         self._stopping = True
         await self.drain()
+        if self._beginning is not None:
+            self._beginning.cancel()
 
     async def _work_off(self, line: WorkedLine, lease: Lease) -> bool:
         """Perform what is due in a leased lane, one act after the other, until nothing is, or the lease is lost.
 
         Tell whether something may be to be done because of it: in this lane, or what was promised with the acts.
         """
-        final, drawn_at = True, self._events.clock()
+        promised, drawn_at = False, self._events.clock()
         try:
             due = await self._step(lease)
         finally:
@@ -208,14 +209,14 @@ class Outbox:
         while due:
             act = due
             performed = self._seen_by(line, replace(await self._while_leased(lease, act), drawn_at=drawn_at))
-            final, drawn_at = final and performed.final, self._events.clock()
+            promised, drawn_at = promised or not performed.promises_nothing, self._events.clock()
             try:
                 due = await self._step(lease, act[0], performed)
             except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
                 if not self._events.outage.met(KEEPING, error):
                     _log.exception("not settled", delivery=act[0].id, kind=act[0].kind, error=type(error).__name__)
                 due = await self._step(lease, act[0], _failed(act))
-        return due is None or not final
+        return due is None or promised
 
     def _seen_by(self, line: WorkedLine, performed: Performed) -> Performed:
         """Let a line know whether its server answers, and what could not be done know whether that is about all."""
@@ -233,7 +234,7 @@ class Outbox:
         """Write down what came of the last act, and take the next; a deadlock must not make us act again."""
         due, called_off = await patiently(lambda: self._step_once(lease, first, performed))
         # A lane that goes on says so itself; one that is through says it when it ends.
-        if due and (called_off or (performed is not None and not performed.final)):
+        if due and (called_off or (performed is not None and not performed.promises_nothing)):
             self._events.on_promise()
         return due
 

@@ -28,7 +28,7 @@ class Speaking(Performer):
 
     def __init__(self, events: Events, allowances: Allowances) -> None:
         self._events = events
-        self.lines = [_line(network, each) for network, each in allowances.items()]
+        self.lines = [said_on(network, each) for network, each in allowances.items()]
         self._line_on: Final = dict(zip(allowances, self.lines, strict=True))
 
     def budget(self, first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
@@ -75,7 +75,7 @@ class Speaking(Performer):
                 text = delivering.sent(self._events.catalogue.texts(payload["language"]))
                 await self._acknowledge(connection, delivery, payload, text)
 
-        return Performed(settle, final=not payload["ack"])
+        return Performed(settle, promises_nothing=not payload["ack"])
 
     async def refused(self, connection: "AsyncConnection", delivery: Delivery, reason: str) -> None:
         """Say publicly what to do when the answer to a public message could not be brought by DM.
@@ -241,7 +241,7 @@ class Revoking(Performer):
         return Performed(settle)
 
 
-def _line(network: NetworkName, allowances: tuple[Allowance, ...]) -> Line:
+def said_on(network: NetworkName, allowances: tuple[Allowance, ...]) -> Line:
     """Return the line of what is said on a network: what nobody waits for leaves half of a burst to answers."""
     left = tuple(each.leaving(each.burst // 2) for each in allowances)
     return Line(lanes.speaking_on(network), f"say:{network}", {True: allowances, False: left})

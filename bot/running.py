@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from bot.app import App, open_app
-from bot.config import ConfigError, Loaded
+from bot.config import ConfigError, Loaded, parse
 from bot.inbox import Inbox
 from bot.loops import Wake, forever, listen, perform
 from bot.networks import Network
@@ -53,19 +53,27 @@ class Role(StrEnum):
         return self in (Role.ALL, Role.WEB)
 
 
+def named(loaded: Loaded, worker: str) -> Loaded:
+    """Return the configuration of a process of this name; ConfigError when that can be none."""
+    bot = parse({"bot": {**loaded.config.bot.model_dump(), "worker": worker}}, "--worker").bot
+    return loaded.model_copy(update={"config": loaded.config.model_copy(update={"bot": bot})})
+
+
 async def run_app(loaded: Loaded, role: Role = Role.ALL, worker: str | None = None) -> None:
     """Run until SIGINT or SIGTERM: listen, keep promises, tick, and serve the pages, or what the role is of it.
 
     What is being performed then is finished, and nothing more begun.
     """
+    if worker is not None:
+        loaded = named(loaded, worker)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_app(loaded, log_in=role is not Role.WEB, worker=worker) as app, AsyncExitStack() as stack:
+    async with open_app(loaded, log_in=role is not Role.WEB) as app, AsyncExitStack() as stack:
         database, outage = app.events.database, app.events.outage
         if database.is_sqlite and role is not Role.ALL:
             raise ConfigError("Several processes need PostgreSQL: with SQLite, leave --role away.")
-        name = worker or loaded.config.bot.worker
+        name = loaded.config.bot.worker
         if not database.is_sqlite:  # where there may be others
             structlog.contextvars.bind_contextvars(worker=name)
         alone_as = name if role.works else f"{name} {role}"

@@ -33,6 +33,7 @@ RANKS: Final[Mapping[DeliveryKind, int]] = {
 URGENT: Final = (0, 1, 2, 3, 4)
 """The ranks for which somebody waits just now."""
 _PATIENT: Final = (5,)
+_RANKS: Final = (*URGENT, *_PATIENT)
 # The rank of a lane in which nothing is left to do.
 _IDLE_RANK: Final = 9
 _SAY: Final = "say:"
@@ -49,22 +50,19 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Among:
-    """Some of all lanes: those of one line, or of every line but one, and of one urgency or of both."""
+    """Some of all lanes: those of one line, and of one urgency or of both."""
 
-    line: str = ""
-    but: str = ""
+    line: str
     urgent: bool | None = None
 
     @property
     def ranks(self) -> tuple[int, ...]:
         """Return the ranks of these lanes, as far as there is something to do in them."""
         if self.urgent is None:
-            return (*URGENT, *_PATIENT)
+            return _RANKS
         return URGENT if self.urgent else _PATIENT
 
 
-EVERY: Final = Among()
-SPEAKING: Final = Among(but=_ASK)
 ASKING: Final = Among(_ASK)
 
 
@@ -141,8 +139,8 @@ async def wake(connection: AsyncConnection, due: Mapping[str, tuple[int, int]]) 
 
     ValueError for a rank for which nobody would ever look.
     """
-    if unknown := {rank for rank, _ in due.values()}.difference(EVERY.ranks):
-        raise ValueError(f"There are no ranks {unknown}: from {EVERY.ranks[0]} to {EVERY.ranks[-1]}, please.")
+    if unknown := {rank for rank, _ in due.values()}.difference(_RANKS):
+        raise ValueError(f"There are no ranks {unknown}: from {_RANKS[0]} to {_RANKS[-1]}, please.")
     woken = [
         {"name": name, "line": _line_of(name), "rank": rank, "next_at": due_at, "failures": 0}
         for name, (rank, due_at) in sorted(due.items())  # in one order: two who wake the same must not deadlock
@@ -150,16 +148,12 @@ async def wake(connection: AsyncConnection, due: Mapping[str, tuple[int, int]]) 
     await connection.execute(_wake(connection), woken)
 
 
-def _is_among(among: Among, line: sa.ColumnElement[str] = lane.c.line) -> sa.ColumnElement[bool]:
-    return line == among.line if among.line else line != among.but
-
-
 @cache
 def _leasing(among: Among) -> Any:
     now: sa.BindParameter[int] = sa.bindparam("now")
     due = (
         sa.select(lane.c.name)
-        .where(_is_among(among), lane.c.rank.in_(among.ranks))
+        .where(lane.c.line == among.line, lane.c.rank.in_(among.ranks))
         .where(lane.c.next_at <= now, sa.or_(lane.c.leased_until.is_(None), lane.c.leased_until <= now))
         .order_by(lane.c.rank, lane.c.next_at)
         .limit(sa.bindparam("most"))
@@ -170,12 +164,7 @@ def _leasing(among: Among) -> Any:
 
 
 async def lease(
-    connection: AsyncConnection,
-    worker: str,
-    now: int,
-    lease_ms: int,
-    limit: int,
-    among: Among = EVERY,
+    connection: AsyncConnection, worker: str, now: int, lease_ms: int, limit: int, among: Among
 ) -> list[Lease]:
     """Lease lanes that have something due: the most urgent first, and of these who has waited longest."""
     token = secrets.token_hex(8)
@@ -226,11 +215,11 @@ async def release_worker(connection: AsyncConnection, worker: str) -> int:
 
 def _first(among: Among) -> list[Any]:
     """Ask when the first lane of each rank has something to do, and the first that is worked on."""
-    idle = sa.and_(_is_among(among), lane.c.next_at.is_not(None), lane.c.leased_until.is_(None))
+    idle = sa.and_(lane.c.line == among.line, lane.c.next_at.is_not(None), lane.c.leased_until.is_(None))
     free_at = sa.case((lane.c.leased_until > lane.c.next_at, lane.c.leased_until), else_=lane.c.next_at)
     # Line and rank are no bare columns here, or SQLite would look for the few that are leased among all that wait.
     line, rank = lane.c.line.concat(""), lane.c.rank + 0
-    held = sa.and_(lane.c.leased_until > 0, _is_among(among, line), rank.in_(among.ranks))
+    held = sa.and_(lane.c.leased_until > 0, line == among.line, rank.in_(among.ranks))
     return [
         sa.select(sa.func.min(free_at)).where(held).scalar_subquery(),
         *(
@@ -249,7 +238,7 @@ def _next_due(groups: tuple[Among, ...]) -> Any:
     return ready(sa.select(*(each.label(None) for among in groups for each in _first(among))))
 
 
-async def next_due(connection: AsyncConnection, groups: Sequence[Among] = (EVERY,)) -> list[int | None]:
+async def next_due(connection: AsyncConnection, groups: Sequence[Among]) -> list[int | None]:
     """Return for each group when its next lane has something to do; one that is worked on is free when its lease ends.
 
     However many lanes there are, only the first one of each rank is read in an index, and those that are leased.

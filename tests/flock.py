@@ -54,12 +54,12 @@ class Flock:
             busy = 0
             for inbox in self.app.inboxes.values():
                 busy += await inbox.turn()
-            while await self.app.outbox.turn():
+            while (await self.app.outbox.begin())[0]:
                 busy += 1
-            await self.app.outbox.drain()
+                await self.app.outbox.drain()
             while await self.app.announcing.turn():
                 busy += 1
-            if not busy and not await self.app.outbox.turn():
+            if not busy and not (await self.app.outbox.begin())[0]:
                 return
 
     async def pass_seconds(self, seconds: float) -> None:
@@ -84,6 +84,7 @@ async def open_flock(database_url: str, clock: OwnClock, **sections: dict[str, o
         server = Server()
         loaded = _configuration(database_url, bluesky, mastodon, x, server.url, mastodon_bot.token, sections)
         app = await stack.enter_async_context(open_app(loaded, clock))
+        stack.push_async_callback(app.outbox.stop)
         server.app = web(app.events, app.consents, loaded)
         await stack.enter_async_context(server)
         yield Flock(app, bluesky, mastodon, x, bluesky_bot, mastodon_bot, server.url, clock, loaded, stack)

@@ -1,7 +1,7 @@
 """A stage for stories about promises: a real database has them, workers keep them, and a test is the post office."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ from bot.events import Events
 from bot.lines import Line
 from bot.networks.errors import Unavailable
 from bot.outbox import Outbox, Performed, Performer
+from bot.performing import said_on
 from handlers.context import Settings, World
 from handlers.registry import Registry
 from handlers.texts import Catalogue
@@ -20,7 +21,7 @@ from storage.budgets import Allowance
 from storage.database import Database
 from storage.deliveries import Promise
 from storage.keys import Keys
-from storage.records import Delivery, DeliveryKind, DeliveryState
+from storage.records import Delivery, DeliveryKind, DeliveryState, NetworkName
 from storage.tables import delivery
 from tests.conftest import OwnClock
 
@@ -34,9 +35,16 @@ class Deadlock(Exception):
     sqlstate = "40P01"
 
 
+# Plenty, as an allowance of what nobody is to wait for.
+PLENTY = Allowance(n=1_000_000, period=HOUR, burst=100_000)
+
+
 @dataclass
 class Post(Performer):
-    """A post office of which the test decides when, and whether, it delivers."""
+    """A post office of which the test decides when, and whether, it delivers.
+
+    Lanes that have a line share its budget; for the others it may have one with `allowances`.
+    """
 
     database: Database
     clock: OwnClock
@@ -54,7 +62,7 @@ class Post(Performer):
     bad_settles: int = 0
     deadlocks: int = 0
     breaks: set[str] = field(default_factory=set)
-    final: bool = False
+    promises_nothing: bool = False
     called_off: dict[str, str] = field(default_factory=dict)
 
     async def may_not(self, _connection: AsyncConnection, due: Sequence[Delivery]) -> Mapping[int, str]:
@@ -66,7 +74,8 @@ class Post(Performer):
 
     def budget(self, first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
         for line in self.lines:
-            return line.budget, line.allowances[deliveries.is_urgent(first)]
+            if first.lane.startswith(line.lanes.line):
+                return line.budget, line.allowances[deliveries.is_urgent(first)]
         return ("post", self.allowances) if self.allowances else None
 
     async def perform(self, due: list[Delivery]) -> Performed:
@@ -93,7 +102,7 @@ class Post(Performer):
                 self.bad_settles -= 1
                 raise RuntimeError("a mistake of ours")
 
-        return Performed(settle, final=self.final)
+        return Performed(settle, promises_nothing=self.promises_nothing)
 
     async def refused(self, _connection: AsyncConnection, delivery: Delivery, reason: str) -> None:
         self.given_up.append((delivery.key, reason))
@@ -107,23 +116,37 @@ class House:
     clock: OwnClock
     events: Events
     post: Post
+    errands: Post
 
     def worker(self, name: str = "one", lease_ms: int = LEASE, lanes: int = 32) -> Outbox:
-        kinds = (DeliveryKind.REPLY, DeliveryKind.NOTICE)
-        return Outbox(self.events, dict.fromkeys(kinds, self.post), worker=name, lease_ms=lease_ms, lanes=lanes)
+        said = dict.fromkeys((DeliveryKind.REPLY, DeliveryKind.NOTICE), self.post)
+        performers = {**said, DeliveryKind.LOOKUP: self.errands}
+        return Outbox(self.events, performers, worker=name, lease_ms=lease_ms, lanes=lanes)
 
-    async def promise(self, *keys: str, lane_name: str = "say:alice", kind: DeliveryKind = DeliveryKind.REPLY) -> None:
+    async def promise(
+        self,
+        *keys: str,
+        to: str = "alice",
+        on: NetworkName = NetworkName.BLUESKY,
+        kind: DeliveryKind = DeliveryKind.REPLY,
+    ) -> None:
+        """Promise somebody some words."""
+        await self.promise_all(Promise(kind=kind, key=key, lane=lanes.say_lane(on, to)) for key in keys)
+
+    async def promise_errands(self, *keys: str, of: str = "alice") -> None:
+        """Promise somebody that others are asked something for them."""
+        await self.promise_all(Promise(kind=DeliveryKind.LOOKUP, key=key, lane=lanes.ask_lane(of)) for key in keys)
+
+    async def promise_all(self, promises: Iterable[Promise]) -> None:
         async with self.database.transaction() as connection:
-            promises = [Promise(kind=kind, key=key, lane=lane_name) for key in keys]
-            await deliveries.promise(connection, promises, self.clock())
+            await deliveries.promise(connection, list(promises), self.clock())
 
-    def share(self, allowance: Allowance) -> None:
-        """Let all lanes that speak share an allowance and a server; notices leave half of a burst to answers."""
-        left = allowance.leaving(allowance.burst // 2)
-        self.post.lines = [Line(lanes.SPEAKING, "post", {True: (allowance,), False: (left,)})]
+    def share(self, allowance: Allowance, *networks: NetworkName) -> None:
+        """Let what is said on each network share an allowance and a server; notices leave half of a burst to answers."""
+        self.post.lines = [said_on(network, (allowance,)) for network in networks or [NetworkName.BLUESKY]]
 
     async def settle(self, *workers: Outbox) -> None:
-        while sum([await each.turn() for each in workers]):
+        while sum([await begun(each) for each in workers]):
             for each in workers:
                 await each.drain()
 
@@ -148,13 +171,20 @@ def house_of(database: Database, keys: Keys, clock: OwnClock) -> House:
     """Return a house on a database."""
     world = World(keys, Settings(public_url=None, bots={}, follow={}), Registry())
     events = Events(database, world, Catalogue(), {}, clock)
-    return House(database, clock, events, Post(database, clock))
+    house = House(database, clock, events, Post(database, clock), Post(database, clock))
+    house.share(PLENTY)
+    return house
+
+
+async def begun(worker: Outbox) -> int:
+    """Have a worker begin with what it can; return with how many lanes."""
+    return (await worker.begin())[0]
 
 
 @asynccontextmanager
-async def held(house: House, key: str) -> AsyncIterator[asyncio.Event]:
+async def held(post: Post, key: str) -> AsyncIterator[asyncio.Event]:
     """Hold one delivery back until the event is set."""
-    gate = house.post.gates[key] = asyncio.Event()
+    gate = post.gates[key] = asyncio.Event()
     try:
         yield gate
     finally:

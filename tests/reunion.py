@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from bot.app import App, open_app
+from bot.running import named
 from bot.sandbox.journal import Effect
 from tests.flock import Flock
 from tests.test_journey import Somebody, Traveller, new_person
@@ -64,12 +65,11 @@ async def kill() -> None:
 @asynccontextmanager
 async def reborn(flock: Flock, worker: str = "reflock-1") -> AsyncIterator[App]:
     """Start a second process on the same database, and let the flock go on with it."""
-    section = flock.config.config.bot.model_copy(update={"worker": worker})
-    config = flock.config.model_copy(update={"config": flock.config.config.model_copy(update={"bot": section})})
-    async with open_app(config, flock.clock) as app:
+    async with open_app(named(flock.config, worker), flock.clock) as app:
         await app.outbox.recover()
         before, flock.app = flock.app, app
         yield app
+        await app.outbox.stop()
         flock.app = before
 
 
@@ -84,7 +84,7 @@ async def begin(flock: Flock) -> None:
     """Hear everything and begin to keep promises, without waiting for what comes of it."""
     for inbox in flock.app.inboxes.values():
         await inbox.turn()
-    await flock.app.outbox.turn()
+    await flock.app.outbox.begin()
 
 
 async def until(happened: Callable[[], object]) -> None:

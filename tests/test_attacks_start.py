@@ -1,6 +1,7 @@
 """Operators who mistype, and servers that are down: one line, exit code 2, nothing that looks like a crash."""
 
 import asyncio
+import os
 import tomllib
 from pathlib import Path
 
@@ -206,6 +207,29 @@ async def test_one_server_down_is_one_line_while_the_other_one_starts(tmp_path: 
     assert process.returncode == 2
     assert len(error.decode().strip().splitlines()) == 1, error.decode()
     assert "service_url" in error.decode()
+
+
+async def test_what_cannot_be_printed_is_not_blamed_on_the_database(tmp_path: Path) -> None:
+    config = write_configuration(tmp_path, "http://127.0.0.1:9")
+    process = await start(config, "db", "upgrade")
+    assert await process.wait() == 0
+    full = os.open("/dev/full", os.O_WRONLY)
+    process = await start(config, "stats", stdout=full)
+    os.close(full)
+    _, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    (line,) = error.decode().strip().splitlines()
+    assert "No space left on device" in line
+    assert "database" not in line
+
+
+@pytest.mark.parametrize("name", ["w" * 65, ""])
+async def test_a_worker_whose_name_can_be_none_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    process = await start(write_configuration(tmp_path, "http://127.0.0.1:9"), "run", "--worker", name)
+    _, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    (line,) = error.decode().strip().splitlines()
+    assert "--worker: [bot] worker: String should have at" in line
 
 
 async def test_another_pseudonym_key_is_refused_and_the_former_one_still_works(

@@ -160,7 +160,7 @@ async def test_many_who_wait_are_told_once_each_though_it_is_killed_in_between(f
     flock.clock.pass_seconds(61)
     for step in range(3):
         await flock.app.announcing.turn()
-        await flock.app.outbox.turn()
+        await flock.app.outbox.begin()
         await kill()
         async with reborn(flock):
             if step == 2:

@@ -4,20 +4,18 @@ import socket
 
 import pytest
 
-from bot.lines import Line
 from bot.networks.bluesky_client import BlueskyClient
 from bot.networks.errors import NotAsked, Unavailable
 from bot.networks.mastodon_client import MastodonClient
 from bot.networks.sessions import DatabaseSessions
-from storage import deliveries
 from storage.budgets import Allowance
 from storage.database import Database
 from storage.deliveries import Promise
 from storage.keys import Keys
-from storage.lanes import Among
-from storage.records import DeliveryKind
+from storage.lanes import say_lane
+from storage.records import DeliveryKind, NetworkName
 from tests.conftest import OwnClock
-from tests.promises import HOUR, House, held, house_of
+from tests.promises import HOUR, House, begun, held, house_of
 from tests.reunion import until
 
 
@@ -31,7 +29,7 @@ async def test_a_crowd_that_waits_for_an_allowance_is_served_in_turn(house: Hous
     house.share(Allowance(n=60, period=HOUR, burst=1))
     one, readers = house.worker(), [f"{number}" for number in range(40)]
     for reader in readers:
-        await house.promise(reader, lane_name=f"say:{reader}")
+        await house.promise(reader, to=reader)
         house.clock.pass_seconds(0.01)
     await house.settle(one)
     assert await house.pause(one) > 0
@@ -45,15 +43,15 @@ async def test_an_answer_is_not_kept_waiting_by_all_the_notices_of_an_opening(ho
     house.share(Allowance(n=65, period=HOUR, burst=6))
     one = house.worker()
     for number in range(20):
-        await house.promise(f"notice {number}", lane_name=f"say:{number}", kind=DeliveryKind.NOTICE)
+        await house.promise(f"notice {number}", to=f"{number}", kind=DeliveryKind.NOTICE)
         house.clock.pass_seconds(0.01)
     await house.settle(one)
     assert sorted(house.post.said) == ["notice 0", "notice 1", "notice 2"]  # at once, side by side
     for number in range(3):
-        await house.promise(f"answer {number}", lane_name=f"say:writer{number}")
+        await house.promise(f"answer {number}", to=f"writer{number}")
         await house.settle(one)
     assert house.post.said[3:] == ["answer 0", "answer 1", "answer 2"]
-    await house.promise("answer 3", lane_name="say:writer3")
+    await house.promise("answer 3", to="writer3")
     for _ in range(21):
         await house.pass_seconds(60, one)
     assert house.post.said[6] == "answer 3"
@@ -65,7 +63,7 @@ async def test_one_finds_out_whether_a_server_answers_again_and_then_all_go_on(h
     house.share(Allowance(n=100, period=HOUR, burst=45))
     one, readers = house.worker(), [f"{number}" for number in range(40)]
     for reader in readers:
-        await house.promise(reader, lane_name=f"say:{reader}")
+        await house.promise(reader, to=reader)
     house.post.down, house.post.reached = True, False
     await house.settle(one)
     asked = len(house.post.begun)
@@ -80,28 +78,55 @@ async def test_one_finds_out_whether_a_server_answers_again_and_then_all_go_on(h
 
 
 async def test_a_server_that_is_down_silences_no_other(house: House) -> None:
-    allowances = dict.fromkeys((True, False), (Allowance(n=100, period=HOUR, burst=40),))
-    house.post.lines = [Line(Among(f"say:{name}"), name, allowances) for name in ("well", "sick")]
+    house.share(Allowance(n=100, period=HOUR, burst=40), *NetworkName)
     one = house.worker(lanes=1)
-    async with held(house, "tar pit"):
-        await house.promise("tar pit", lane_name="say:sick")
-        await one.turn()
+    async with held(house.post, "tar pit"):
+        await house.promise("tar pit", on=NetworkName.BLUESKY)
+        await begun(one)
         await until(lambda: house.post.begun)
-        await house.promise("answer", lane_name="say:well")
-        await one.turn()
+        await house.promise("answer", on=NetworkName.MASTODON)
+        await begun(one)
         await until(lambda: house.post.said)
         assert house.post.said == ["answer"]
     await one.drain()
+
+
+async def test_a_clock_that_is_set_back_keeps_nobody_waiting(house: House) -> None:
+    house.share(Allowance(n=1_000, period=HOUR, burst=500))
+    one = house.worker()
+    house.post.down = True
+    for name in ("a", "b", "c"):
+        await house.promise(name, to=name)
+    for _ in range(6):
+        await house.pass_seconds(3, one)
+    house.post.down = False
+    house.clock.pass_seconds(-60)
+    await house.promise("d", to="d")
+    await house.settle(one)
+    assert house.post.said == ["d"]
+
+
+async def test_a_time_that_was_named_before_the_clock_was_set_back_is_over(house: House) -> None:
+    house.share(Allowance(n=1_000, period=HOUR, burst=500))
+    one = house.worker()
+    for name in ("a", "b"):  # one alone may have asked for what the others do not need
+        house.post.troubles[name] = [Unavailable("too many", retry_in=90)]
+        await house.promise(name, to=name)
+    await house.settle(one)
+    house.clock.pass_seconds(-300)
+    await house.promise("c", to="carol")
+    await house.settle(one)
+    assert house.post.said == ["c"]
 
 
 async def test_a_word_that_a_server_cannot_take_silences_nobody(house: House) -> None:
     house.share(Allowance(n=1000, period=HOUR, burst=500))
     one = house.worker()
     house.post.troubles["bad"] = [Unavailable("500") for _ in range(1000)]
-    await house.promise("bad", lane_name="say:alice")
+    await house.promise("bad", to="alice")
     for number in range(20):
         await house.pass_seconds(15, one)
-        await house.promise(f"{number}", lane_name="say:bob")
+        await house.promise(f"{number}", to="bob")
     await house.pass_seconds(5, one)
     assert len(house.post.said) == 20
     assert house.post.begun.count("bad") < 25
@@ -111,9 +136,9 @@ async def test_an_answer_that_a_server_cannot_take_keeps_no_notice_waiting(house
     house.share(Allowance(n=1000, period=HOUR, burst=500))
     one = house.worker()
     house.post.troubles["bad"] = [Unavailable("500") for _ in range(1000)]
-    await house.promise("bad", lane_name="say:alice")
+    await house.promise("bad", to="alice")
     await house.pass_seconds(30, one)
-    await house.promise("news", lane_name="say:bob", kind=DeliveryKind.NOTICE)
+    await house.promise("news", to="bob", kind=DeliveryKind.NOTICE)
     for _ in range(30):
         await house.pass_seconds(1, one)
     assert house.post.said == ["news"]
@@ -124,9 +149,9 @@ async def test_a_time_that_a_server_names_holds_for_everybody(house: House) -> N
     one = house.worker()
     for name in ("a", "b"):  # one alone may have asked for what the others do not need
         house.post.troubles[name] = [Unavailable("too many", retry_in=90)]
-        await house.promise(name, lane_name=f"say:{name}")
+        await house.promise(name, to=name)
     await house.settle(one)
-    await house.promise("c", lane_name="say:carol")
+    await house.promise("c", to="carol")
     await house.pass_seconds(89, one)
     assert sorted(house.post.begun) == ["a", "b"]
     await house.pass_seconds(2, one)
@@ -137,9 +162,9 @@ async def test_a_time_named_for_one_thing_keeps_nobody_else_waiting(house: House
     house.share(Allowance(n=1000, period=HOUR, burst=500))
     one = house.worker()
     house.post.troubles["a"] = [Unavailable("the search is used up", retry_in=900)]
-    await house.promise("a", lane_name="say:alice")
+    await house.promise("a", to="alice")
     await house.settle(one)
-    await house.promise("b", lane_name="say:bob")
+    await house.promise("b", to="bob")
     await house.settle(one)
     assert house.post.said == ["b"]
 
@@ -149,7 +174,7 @@ async def test_what_a_sick_server_was_asked_is_used_of_the_allowance(house: Hous
     house.share(Allowance(n=20, period=HOUR, burst=5))
     one = house.worker()
     for number in range(40):
-        await house.promise(f"{number}", lane_name=f"say:{number}")
+        await house.promise(f"{number}", to=f"{number}")
     house.post.down = True
     for _ in range(900 // 5):
         await house.pass_seconds(5, one)
@@ -166,21 +191,21 @@ async def test_what_we_refuse_ourselves_is_no_answer_of_a_server(house: House) -
     one = house.worker()
     house.post.down = True
     for name in ("a", "b"):
-        await house.promise(name, lane_name=f"say:{name}")
+        await house.promise(name, to=name)
     await house.settle(one)
     house.post.down = False
     for name in ("nonsense", "c", "d"):
-        await house.promise(name, lane_name=f"say:{name}")
+        await house.promise(name, to=name)
         house.clock.pass_seconds(0.01)
     house.post.troubles["nonsense"] = [NotAsked("gone")]
     house.clock.pass_seconds(5)
-    assert await one.turn() == 1
+    assert await begun(one) == 1
     await one.drain()
     assert house.post.given_up == [("nonsense", "gone")]
-    async with held(house, "c"):
-        assert await one.turn() == 1
+    async with held(house.post, "c"):
+        assert await begun(one) == 1
         await until(lambda: "c" in house.post.begun)
-        assert await one.turn() == 0
+        assert await begun(one) == 0
     await one.drain()
     await house.settle(one)
     assert "d" in house.post.said
@@ -219,7 +244,7 @@ async def test_who_reaches_nobody_has_begun_nothing(
 async def test_what_is_promised_when_all_is_called_off_is_heard_of(house: House) -> None:
     rung: list[str] = []
     house.events.on_promise = lambda: rung.append("rung")
-    house.post.final = True
+    house.post.promises_nothing = True
     house.post.called_off = {"a": "nobody wants it", "b": "nobody wants it"}
     await house.promise("a", "b")
     one = house.worker()
@@ -233,7 +258,7 @@ async def test_a_crowd_that_is_called_off_holds_up_nobody_for_long(house: House)
     house.post.called_off = dict.fromkeys(keys, "nobody wants it")
     await house.promise(*keys)
     one = house.worker()
-    assert await one.turn() == 1
+    assert await begun(one) == 1
     await one.drain()
     assert 0 < list((await house.states()).values()).count("cancelled") < len(keys)  # the rest is for the next turn
     await house.settle(one)
@@ -246,14 +271,14 @@ async def test_a_notice_for_which_there_is_no_room_is_not_begun_over_and_over_fo
     house.share(Allowance(n=64, period=HOUR, burst=4))
     one = house.worker()
     for number in range(3):
-        await house.promise(f"notice {number}", lane_name=f"say:{number}", kind=DeliveryKind.NOTICE)
+        await house.promise(f"notice {number}", to=f"{number}", kind=DeliveryKind.NOTICE)
         await house.settle(one)
-    async with house.database.transaction() as connection:
-        later = Promise(kind=DeliveryKind.REPLY, key="later", lane="say:alice", due_at=house.clock() + 600_000, rank=0)
-        now = Promise(kind=DeliveryKind.NOTICE, key="notice", lane="say:alice", due_at=house.clock())
-        await deliveries.promise(connection, [later, now], house.clock())
+    lane = say_lane(NetworkName.BLUESKY, "alice")
+    later = Promise(kind=DeliveryKind.REPLY, key="later", lane=lane, due_at=house.clock() + 600_000, rank=0)
+    now = Promise(kind=DeliveryKind.NOTICE, key="notice", lane=lane, due_at=house.clock())
+    await house.promise_all([later, now])
     turns = 0
-    while await one.turn():
+    while await begun(one):
         await one.drain()
         turns += 1
         assert turns < 5

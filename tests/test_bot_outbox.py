@@ -7,15 +7,15 @@ import sqlalchemy as sa
 
 from bot.loops import Wake, perform
 from bot.networks.errors import Refused, Unavailable
-from storage import deliveries
 from storage.budgets import Allowance
 from storage.database import Database
 from storage.deliveries import Promise
 from storage.keys import Keys
-from storage.records import DeliveryKind
+from storage.lanes import say_lane
+from storage.records import DeliveryKind, NetworkName
 from storage.tables import delivery, lane
 from tests.conftest import OwnClock
-from tests.promises import HOUR, LEASE, House, held, house_of
+from tests.promises import HOUR, LEASE, House, begun, held, house_of
 from tests.reunion import until
 
 DAY = 86_400
@@ -47,15 +47,15 @@ async def test_an_answer_goes_before_what_nobody_asked_for(house: House) -> None
 
 async def test_one_slow_server_holds_up_nobody_else(house: House) -> None:
     one = house.worker()
-    async with held(house, "slow") as gate:
-        await house.promise("slow", lane_name="say:alice")
-        assert await one.turn() == 1
+    async with held(house.post, "slow") as gate:
+        await house.promise("slow", to="alice")
+        assert await begun(one) == 1
         await until(lambda: house.post.begun)
-        await house.promise("quick", lane_name="say:bob")
-        assert await one.turn() == 1
+        await house.promise("quick", to="bob")
+        assert await begun(one) == 1
         await until(lambda: house.post.said)
         assert house.post.said == ["quick"]
-        assert await one.turn() == 0
+        assert await begun(one) == 0
         gate.set()
         await one.drain()
     assert house.post.said == ["quick", "slow"]
@@ -66,11 +66,11 @@ async def test_the_loop_hears_of_new_promises_while_a_slow_server_is_waited_for(
     house.events.on_promise = wake.ring
     one = house.worker()
     loop = asyncio.create_task(perform(one, wake, house.clock, house.events.outage))
-    async with held(house, "slow"):
+    async with held(house.post, "slow"):
         await house.promise("slow")
         wake.ring()
         await until(lambda: house.post.begun)
-        await house.promise("quick", lane_name="say:bob")
+        await house.promise("quick", to="bob")
         wake.ring()
         await until(lambda: house.post.said == ["quick"])
     loop.cancel()
@@ -81,8 +81,8 @@ async def test_the_loop_hears_of_new_promises_while_a_slow_server_is_waited_for(
 
 async def test_who_can_take_no_more_lanes_waits_until_one_is_through(house: House) -> None:
     one = house.worker(lanes=1)
-    await house.promise("a", lane_name="say:alice")
-    await house.promise("b", lane_name="say:bob")
+    await house.promise("a", to="alice")
+    await house.promise("b", to="bob")
     await house.settle(one)
     await house.settle(one)
     assert sorted(house.post.said) == ["a", "b"]
@@ -91,16 +91,16 @@ async def test_who_can_take_no_more_lanes_waits_until_one_is_through(house: Hous
 async def test_a_lease_is_prolonged_while_its_holder_works(house: House) -> None:
     """The own clock moves past the lease; the holder, who is alive, prolongs it, and nobody takes its lane."""
     one, two = house.worker(lease_ms=300), house.worker("two")
-    async with held(house, "a"):
+    async with held(house.post, "a"):
         await house.promise("a")
-        await one.turn()
+        await begun(one)
         await until(lambda: house.post.begun)
         for _ in range(3):
             house.clock.pass_seconds(0.2)
             async with asyncio.timeout(20):
                 while await two.begin() != (0, house.clock() + 300):  # noqa: ASYNC110  # the database has no event
                     await asyncio.sleep(0.01)
-        assert await two.turn() == 0
+        assert await begun(two) == 0
     await one.drain()
     assert house.post.begun == ["a"]
     assert await house.states() == {"a": "done"}
@@ -109,9 +109,9 @@ async def test_a_lease_is_prolonged_while_its_holder_works(house: House) -> None
 @pytest.mark.parametrize("outcome", ["done", "unavailable", "refused"])
 async def test_what_a_worker_learns_after_it_lost_its_lane_changes_nothing(house: House, outcome: str) -> None:
     sleeper, other = house.worker(), house.worker("two")
-    async with held(house, "a") as gate:
+    async with held(house.post, "a") as gate:
         await house.promise("a", "b")
-        await sleeper.turn()
+        await begun(sleeper)
         await until(lambda: house.post.begun)
         del house.post.gates["a"]
         await house.pass_seconds(LEASE / 1000, other)
@@ -134,8 +134,8 @@ async def test_what_a_worker_learns_after_it_lost_its_lane_changes_nothing(house
 async def test_two_workers_keep_every_promise_once(house: House) -> None:
     workers = [house.worker("one"), house.worker("two")]
     for number in range(30):
-        await house.promise(f"{number}a", f"{number}b", lane_name=f"say:{number}")
-    while sum(await asyncio.gather(*(each.turn() for each in workers))):
+        await house.promise(f"{number}a", f"{number}b", to=f"{number}")
+    while sum(await asyncio.gather(*(begun(each) for each in workers))):
         await asyncio.gather(*(each.drain() for each in workers))
     wanted = sorted(f"{number}{part}" for number in range(30) for part in "ab")
     assert sorted(house.post.begun) == wanted
@@ -157,20 +157,20 @@ async def test_the_time_a_network_names_is_kept_to(house: House) -> None:
 
 async def test_pauses_grow_up_to_an_hour_and_end_with_a_success(house: House) -> None:
     one = house.worker()
-    house.post.troubles["a"] = [Unavailable("no") for _ in range(16)]
-    await house.promise("a")
+    house.errands.troubles["a"] = [Unavailable("no") for _ in range(16)]
+    await house.promise_errands("a")
     pauses = []
     await house.settle(one)
-    while house.post.troubles["a"]:
+    while house.errands.troubles["a"]:
         pauses.append(await house.pause(one))
         await house.pass_seconds(pauses[-1] / 1000, one)
     assert 1_000 <= pauses[0] <= 2_000
     assert all(1_800_000 <= each <= 3_600_000 for each in pauses[-3:])
     assert pauses[5] > 10 * pauses[0]
     await house.pass_seconds(await house.pause(one) / 1000, one)
-    assert house.post.said == ["a"]
-    house.post.troubles["b"] = [Unavailable("no")]
-    await house.promise("b")
+    assert house.errands.said == ["a"]
+    house.errands.troubles["b"] = [Unavailable("no")]
+    await house.promise_errands("b")
     await house.settle(one)
     assert await house.pause(one) <= 2_000
 
@@ -193,31 +193,31 @@ async def test_after_three_days_a_promise_is_given_up_and_that_is_told(house: Ho
 
 async def test_waiting_for_an_allowance_is_no_attempt(house: House) -> None:
     """The three days begin with the first attempt, however long the queue before it was."""
-    house.post.allowances = (Allowance(n=2, period=DAY * 1000, burst=1),)
+    house.errands.allowances = (Allowance(n=2, period=DAY * 1000, burst=1),)
     one = house.worker()
-    await house.promise(*(f"{number}" for number in range(8)))
-    house.post.troubles["7"] = [Unavailable("no")]
+    await house.promise_errands(*(f"{number}" for number in range(8)))
+    house.errands.troubles["7"] = [Unavailable("no")]
     await house.settle(one)
     for _ in range(8):
         await house.pass_seconds(DAY + 1, one)
-    assert house.post.given_up == []
+    assert house.errands.given_up == []
     await house.pass_seconds(DAY + 1, one)
-    assert len(house.post.said) == 8
-    assert set(house.post.attempts) == {1, 2}
+    assert len(house.errands.said) == 8
+    assert set(house.errands.attempts) == {1, 2}
 
 
 async def test_what_no_allowance_has_room_for_is_not_looked_at_before(house: House) -> None:
     """Whoever has thousands of things to be done would otherwise be looked through a batch for each of them."""
-    house.post.allowances, house.post.batch = (Allowance(60, 3_600_000, 1),), 25
+    house.errands.allowances, house.errands.batch = (Allowance(60, 3_600_000, 1),), 25
     keys = [f"p{number}" for number in range(25)]
-    await house.promise(*keys)
+    await house.promise_errands(*keys)
     worker = house.worker()
     await house.settle(worker)
     for _ in keys:
         house.clock.pass_seconds(62)
         await house.settle(worker)
-    assert house.post.said == keys
-    assert house.post.looked_at == [keys[0], *(key for key in keys[1:] for _ in range(2))]  # in vain, and again
+    assert house.errands.said == keys
+    assert house.errands.looked_at == [keys[0], *(key for key in keys[1:] for _ in range(2))]  # in vain, and again
 
 
 async def test_a_refusal_is_final_and_holds_up_nothing(house: House) -> None:
@@ -243,9 +243,9 @@ async def test_a_mistake_of_ours_costs_no_promise(house: House) -> None:
 
 async def test_who_is_told_to_stop_gives_everything_back(house: House) -> None:
     one = house.worker()
-    async with held(house, "a") as gate:
+    async with held(house.post, "a") as gate:
         await house.promise("a", "b")
-        await one.turn()
+        await begun(one)
         await until(lambda: house.post.begun)
         stopping = asyncio.create_task(one.stop())
         await asyncio.sleep(0)
@@ -258,11 +258,24 @@ async def test_who_is_told_to_stop_gives_everything_back(house: House) -> None:
     assert house.post.said == ["a", "b"]
 
 
+async def test_who_is_told_to_stop_just_when_it_leases_keeps_no_lane(house: House) -> None:
+    one = house.worker()
+    await house.promise("a")
+    loop = asyncio.create_task(perform(one, Wake(), house.clock, house.events.outage))
+    sa.event.listen(sa.Engine, "commit", lambda _: loop.cancel(), once=True)
+    await asyncio.gather(loop, return_exceptions=True)
+    await one.stop()
+    async with house.database.reading() as connection:
+        assert await connection.scalar(sa.select(lane.c.leased_by)) is None
+    await house.settle(house.worker("two"))
+    assert house.post.said == ["a"]
+
+
 async def test_what_was_forgotten_while_it_was_performed_is_not_written_down(house: House) -> None:
     one = house.worker()
-    async with held(house, "a") as gate:
+    async with held(house.post, "a") as gate:
         await house.promise("a")
-        await one.turn()
+        await begun(one)
         await until(lambda: house.post.begun)
         async with house.database.transaction() as connection:
             await connection.execute(sa.delete(delivery))
@@ -282,14 +295,14 @@ async def test_a_deadlock_while_it_is_written_down_costs_no_second_attempt(house
 
 async def test_strangers_servers_that_never_answer_silence_nobody(house: House) -> None:
     one = house.worker(lanes=1)
-    async with held(house, "tar pit"):
-        await house.promise("tar pit", lane_name="ask:alice")
-        await house.promise("another", lane_name="ask:bob")
-        assert await one.turn() == 1
-        await until(lambda: house.post.begun)
+    async with held(house.errands, "tar pit"):
+        await house.promise_errands("tar pit")
+        await house.promise_errands("another", of="bob")
+        assert await begun(one) == 1
+        await until(lambda: house.errands.begun)
         assert await one.begin() == (0, None)  # nothing that there is a place for
-        await house.promise("answer", lane_name="say:alice")
-        assert await one.turn() == 1
+        await house.promise("answer", to="alice")
+        assert await begun(one) == 1
         await until(lambda: house.post.said == ["answer"])
     await one.drain()
     await house.settle(one)
@@ -299,10 +312,10 @@ async def test_strangers_servers_that_never_answer_silence_nobody(house: House) 
 async def test_a_lane_that_stumbles_takes_no_other_with_it(house: House) -> None:
     one = house.worker()
     house.post.breaks = {"bad"}
-    async with held(house, "good") as gate:
-        await house.promise("bad", lane_name="say:alice")
-        await house.promise("good", lane_name="say:bob")
-        assert await one.turn() == 2
+    async with held(house.post, "good") as gate:
+        await house.promise("bad", to="alice")
+        await house.promise("good", to="bob")
+        assert await begun(one) == 2
         await until(lambda: house.post.begun)
         stopping = asyncio.create_task(one.stop())
         await asyncio.sleep(0)
@@ -321,28 +334,27 @@ async def test_the_bell_is_rung_only_for_what_may_be_to_be_done(house: House) ->
     await house.promise("a")
     await house.settle(one)
     assert rung == ["rung"]  # something may have been promised with it
-    house.post.final = True
+    house.post.promises_nothing = True
     await house.promise("b")
     await house.settle(one)
     assert rung == ["rung"]
+    bob = say_lane(NetworkName.BLUESKY, "bob")
+    await house.promise_all([Promise(kind=DeliveryKind.REPLY, key="e", lane=bob, due_at=house.clock() + HOUR)])
+    await house.promise("d", to="bob")
+    await house.settle(one)
+    assert len(rung) == 2  # there is more in the lane
     house.post.troubles["c"] = [Unavailable("the server sleeps")]
     await house.promise("c")
     await house.settle(one)
-    assert len(rung) == 2  # it comes again
-    async with house.database.transaction() as connection:
-        later = Promise(kind=DeliveryKind.REPLY, key="e", lane="say:bob", due_at=house.clock() + HOUR)
-        await deliveries.promise(connection, [later], house.clock())
-    await house.promise("d", lane_name="say:bob")
-    await house.settle(one)
-    assert len(rung) == 3  # there is more in the lane
+    assert len(rung) == 3  # it comes again
 
 
 async def test_who_waits_for_a_place_gets_it_when_a_word_is_said_that_leads_to_nothing(house: House) -> None:
     wake = Wake()
     house.events.on_promise = wake.ring
-    house.post.final = True
-    await house.promise("first", lane_name="say:alice")
-    await house.promise("second", lane_name="say:bob")
+    house.post.promises_nothing = True
+    await house.promise("first", to="alice")
+    await house.promise("second", to="bob")
     one = house.worker(lanes=1)
     loop = asyncio.create_task(perform(one, wake, house.clock, house.events.outage))
     await until(lambda: len(house.post.said) == 2)

@@ -73,14 +73,14 @@ class Whims(Performer):
         if outcome < 0.2:
             raise whim.choice([NotAsked, Refused])("no", "no")
 
-        final = whim.random() < 0.8
+        promises_nothing = whim.random() < 0.8
 
         async def settle(connection: AsyncConnection) -> None:
             await deliveries.settle(connection, each, DeliveryState.DONE, self.clock())
-            if not final:
+            if not promises_nothing:
                 await self._follow_up(connection, each)
 
-        return Performed(settle, final=final)
+        return Performed(settle, promises_nothing=promises_nothing)
 
     async def cancelled(self, connection: AsyncConnection, delivery: Delivery) -> None:
         await self._follow_up(connection, delivery)

@@ -31,7 +31,7 @@ def write_configuration(folder: Path, service_url: str, *, password: str = "the 
     return config
 
 
-async def start(config: Path, *command: str) -> asyncio.subprocess.Process:
+async def start(config: Path, *command: str, stdout: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",
@@ -41,7 +41,7 @@ async def start(config: Path, *command: str) -> asyncio.subprocess.Process:
         *command,
         "--config",
         str(config),
-        stdout=asyncio.subprocess.PIPE,
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
 

@@ -15,10 +15,12 @@ from bot.sandbox.bluesky import BlueskySandbox
 from storage.bell import hear_bell, ring
 from storage.database import Database
 from tests.conftest import OwnClock, fresh_postgres
+from tests.flock import open_flock
 from tests.postgres import running_postgres
 from tests.reunion import until
 from tests.test_bot_process import start
 from tests.test_running_roles import both_running, prepared, sky, somebody, until_it_says
+from tests.visits import asks, enter, link
 
 __all__ = ["sky"]  # a fixture
 
@@ -78,7 +80,7 @@ def test_what_a_daily_tick_met_long_ago_makes_no_later_outage_longer(
     outage.met("keeping promises", HUNG_UP)
     clock.pass_seconds(5)
     outage.passed("keeping promises")
-    assert [each["event"] for each in said] == [SILENT, SILENT, WELL]
+    assert [each["event"] for each in said] == [SILENT, WELL, SILENT, WELL]
     assert said[-1]["after_s"] == 5
 
 
@@ -88,6 +90,41 @@ def test_what_a_daily_tick_alone_met_did_not_last_a_day(outage: Outage, clock: O
     outage.passed("tick retention")
     assert said[-1]["event"] == WELL
     assert said[-1]["after_s"] <= 120
+
+
+def test_a_clock_that_is_set_back_silences_no_line(outage: Outage, clock: OwnClock, said: Said) -> None:
+    outage.met("keeping promises", HUNG_UP)
+    clock.pass_seconds(-3600)
+    outage.met("keeping promises", HUNG_UP)
+    clock.pass_seconds(5)
+    outage.passed("keeping promises")
+    assert [each["event"] for each in said] == [SILENT, SILENT, WELL]
+    assert said[-1]["after_s"] == 5
+
+
+def test_what_only_a_page_met_is_over_when_nobody_meets_it_any_more(
+    outage: Outage, clock: OwnClock, said: Said
+) -> None:
+    outage.met("pages", HUNG_UP)
+    clock.pass_seconds(60)
+    outage.passed("keeping promises")  # which may have asked the network alone
+    assert [each["event"] for each in said] == [SILENT]
+    clock.pass_seconds(120)
+    outage.passed("keeping promises")
+    assert [each["event"] for each in said] == [SILENT, WELL]
+
+
+async def test_a_page_that_is_served_from_the_database_tells_that_it_is_over(
+    tmp_path: Path, clock: OwnClock, said: Said
+) -> None:
+    async with open_flock(f"sqlite:///{tmp_path / 'reflock.sqlite3'}", clock) as flock:
+        alice = flock.bluesky.create_account("alice.test")
+        await asks(flock, alice, "hello")
+        await enter(flock.browser, await link(flock, alice, "export"))
+        flock.app.events.outage.met("pages", HUNG_UP)
+        for path, told in {"/static/style.css": False, "/nowhere": False, "/me": True}.items():
+            await flock.browser.get(f"{flock.pages}{path}")
+            assert (WELL in [each["event"] for each in said]) == told
 
 
 async def test_only_the_database_out_of_reach_is_its_trouble(outage: Outage, said: Said) -> None:

@@ -14,8 +14,9 @@ from storage.records import Delivery, DeliveryKind, DeliveryState, NetworkName
 from storage.tables import delivery
 from tests.conftest import OwnClock
 
-ALICE = "say:bluesky:did:plc:alice"
-BOB = "say:bluesky:did:plc:bob"
+SPEAKING = lanes.speaking_on(NetworkName.BLUESKY)
+ALICE = lanes.say_lane(NetworkName.BLUESKY, "did:plc:alice")
+BOB = lanes.say_lane(NetworkName.BLUESKY, "did:plc:bob")
 LEASE = 60_000
 
 
@@ -30,7 +31,7 @@ async def promise(database: Database, clock: OwnClock, *promises: Promise) -> in
 
 async def leases(database: Database, clock: OwnClock, worker: str = "one", limit: int = 10) -> list[Lease]:
     async with database.transaction() as connection:
-        return await lanes.lease(connection, worker, clock(), LEASE, limit)
+        return await lanes.lease(connection, worker, clock(), LEASE, limit, SPEAKING)
 
 
 async def lease(database: Database, clock: OwnClock, worker: str = "one", limit: int = 10) -> list[str]:
@@ -68,12 +69,12 @@ async def test_no_more_is_taken_than_was_asked_for_and_the_most_urgent_first(
 async def test_no_more_lanes_are_leased_than_asked_for_however_the_statement_is_planned(
     database: Database, clock: OwnClock
 ) -> None:
-    await promise(database, clock, *(reply(f"to {n}", lane=f"say:{n}") for n in range(50)))
+    await promise(database, clock, *(reply(f"to {n}", lane=f"{ALICE}{n}") for n in range(50)))
     async with database.transaction() as connection:
         if not database.is_sqlite:  # what remains is a nested loop, which asks anew for every row
             for way in ("hashagg", "hashjoin", "material", "memoize", "mergejoin", "sort"):
                 await connection.execute(sa.text(f"SET LOCAL enable_{way} = off"))
-        leased = await lanes.lease(connection, "one", clock(), LEASE, 5)
+        leased = await lanes.lease(connection, "one", clock(), LEASE, 5, SPEAKING)
     assert len(leased) == 5
 
 
@@ -106,22 +107,21 @@ async def test_a_lease_that_was_lost_stays_lost_though_its_worker_has_the_lane_a
 async def test_lanes_that_speak_and_lanes_that_ask_are_leased_apart(database: Database, clock: OwnClock) -> None:
     await promise(database, clock, reply("a"), reply("b", "ask:did:plc:bob", due_at=clock() + 5))
     async with database.reading() as connection:
-        assert await lanes.next_due(connection) == [clock()]
-        assert await lanes.next_due(connection, [lanes.ASKING]) == [clock() + 5]
+        assert await lanes.next_due(connection, [SPEAKING, lanes.ASKING]) == [clock(), clock() + 5]
     async with database.transaction() as connection:
         (held,) = await lanes.lease(connection, "one", clock() + 5, LEASE, 10, lanes.ASKING)
     assert held.lane == "ask:did:plc:bob"
     assert await lease(database, clock) == [ALICE]
     async with database.reading() as connection:  # both are worked on: they are free when their leases end
-        assert await lanes.next_due(connection) == [clock() + LEASE]
+        assert await lanes.next_due(connection, [SPEAKING, lanes.ASKING]) == [clock() + LEASE, clock() + 5 + LEASE]
 
 
 async def test_lanes_are_leased_by_network_and_by_who_waits_for_them(database: Database, clock: OwnClock) -> None:
-    bluesky, mastodon = (lanes.speaking_on(name) for name in (NetworkName.BLUESKY, NetworkName.MASTODON))
+    mastodon = lanes.speaking_on(NetworkName.MASTODON)
     carol = lanes.say_lane(NetworkName.MASTODON, "https://mastodon.example/users/carol")
     notice = Promise(kind=DeliveryKind.NOTICE, key="n", lane=BOB, due_at=clock() - 9)
     await promise(database, clock, reply("a"), notice, reply("c", carol, due_at=clock() + 5))
-    answers, news = (replace(bluesky, urgent=urgent) for urgent in (True, False))
+    answers, news = (replace(SPEAKING, urgent=urgent) for urgent in (True, False))
     async with database.reading() as connection:
         due = await lanes.next_due(connection, [answers, news, mastodon, replace(mastodon, urgent=False)])
     assert due == [clock(), clock() - 9, clock() + 5, None]

@@ -133,6 +133,7 @@ class Visitors:
             return None
         async with self._events.database.reading() as connection:
             account = await accounts.get(connection, account_id)
+            self._events.outage.passed("pages")
             # Somebody who was forgotten and came again is another person to us.
             if account is None or account.person_id != person_id:
                 return None
