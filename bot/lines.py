@@ -74,6 +74,7 @@ class WorkedLine:
         self._named = _Pause()
         self._sensible = _Pause()
         self._probe: asyncio.Task[bool] | None = None
+        self._problem: Unavailable | None = None
 
     @property
     def places(self) -> int:
@@ -133,8 +134,9 @@ class WorkedLine:
         It is when the server has answered nobody since it failed last: a time that it names is first of all for what was
         asked, a search or a chat and nothing else.
         """
-        if not self.line.budget:
+        if not self.line.budget or problem is self._problem:  # one request may have been about several of them
             return False
+        self._problem = problem
         again = self._failures > 0
         if again and problem.retry_in is not None:
             self._named.last(now, int(problem.retry_in * 1000))

@@ -119,6 +119,22 @@ async def test_a_time_that_was_named_before_the_clock_was_set_back_is_over(house
     assert house.post.said == ["c"]
 
 
+async def test_one_request_that_fails_for_many_is_one_failure(house: House) -> None:
+    """As when several messages go in one request, and its answer is lost: the next is asked at once."""
+    house.share(Allowance(n=1000, period=HOUR, burst=500))
+    one, lost = house.worker(), Unavailable("no answer")
+    for name in ("a", "b", "c", "d"):
+        house.post.troubles[name] = [lost]
+        await house.promise(name, to=name)
+    await house.settle(one)
+    await house.promise("e", to="eve")
+    await house.settle(one)
+    assert house.post.said == ["e"]
+    for _ in range(5):
+        await house.pass_seconds(1, one)
+    assert sorted(house.post.said) == ["a", "b", "c", "d", "e"]
+
+
 async def test_a_word_that_a_server_cannot_take_silences_nobody(house: House) -> None:
     house.share(Allowance(n=1000, period=HOUR, burst=500))
     one = house.worker()
