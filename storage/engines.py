@@ -1,5 +1,6 @@
 """Make the engines that a database is used by, each as its kind wants it."""
 
+import re
 import time
 from functools import partial
 from pathlib import Path
@@ -49,10 +50,12 @@ def parse_url(text: str) -> URL:
         raise DatabaseError(f"Reflock keeps its data in SQLite or PostgreSQL, not in {backend}.")
     if url.port is not None and url.port not in _PORTS:
         raise DatabaseError("The database URL has a port that cannot be. Write a number from 1 to 65535, or none.")
-    if backend != "sqlite" and "@" in f"{url.host}{url.database}":
+    before_the_host = re.split("[/?]", text.partition("://")[2])[0].count("@")
+    if backend != "sqlite" and text.count("@") > min(before_the_host, 1):
         # What stands before it may be the rest of a password, which is shown nowhere.
         raise DatabaseError(
-            "The database URL has more than one @. Write one that belongs to a name or a password as %40."
+            "The database URL has an @ where none can be. Write the @, / and ? of a name, a password or an option as %40, "
+            "%2F and %3F."
         )
     if (mode := url.query.get("sslmode")) is not None:  # libpq's name for it, which hosters hand out
         url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})

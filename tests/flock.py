@@ -56,7 +56,7 @@ class Flock:
                 busy += await inbox.turn()
             while (await self.app.outbox.begin())[0]:
                 busy += 1
-                await self.app.outbox.drain()
+            await self.app.outbox.drain()
             while await self.app.announcing.turn():
                 busy += 1
             if not busy and not (await self.app.outbox.begin())[0]:
