@@ -18,7 +18,7 @@ from handlers.claims import review
 from handlers.context import Context
 from handlers.stats import count
 from storage import accounts, claims, messages, reports, segments, segments_check
-from storage.copying import copy
+from storage.copying import HOW_TO_TELL, Copied, copy
 from storage.database import CONFIGURED, Database
 from storage.records import Account, Claim
 from storage.rotation import rotate
@@ -76,18 +76,39 @@ async def rebuild_index(loaded: Loaded) -> None:
 async def copy_database(loaded: Loaded, to: str) -> None:
     """Copy everything into another, empty database, and say how to go on with that one."""
     async with open_database(loaded) as source, open_database(loaded, to) as target:
-        try:
-            with _progress("Copying") as told:
-                copied = await copy(source, target, told)
-        except asyncio.CancelledError:
-            click.echo("Interrupted before the end: nothing was copied. Begin again with the same command.", err=True)
-            raise
+        committing = asyncio.Event()
+        with _progress("Copying") as told:
+            copying = asyncio.create_task(copy(source, target, told, committing.set))
+            try:
+                copied = await asyncio.shield(copying)
+            except asyncio.CancelledError:
+                copied = await _interrupted(copying, committing)
     click.echo(
         f"Copied to {target.address}: {copied.people:,} people, {copied.links:,} links, {copied.rows:,} rows in all, as "
         f"many in each table as in {source.address}.\n"
         f"To go on with it, set {CONFIGURED} to its address, and keep the keys as they are. Delete the old database when "
         "all is well: whoever asks to be forgotten from now on is still in it."
     )
+
+
+async def _interrupted(copying: asyncio.Task[Copied], committing: asyncio.Event) -> Copied:
+    """End a copy and say so; one that is being committed already is waited for."""
+    if not committing.is_set():
+        copying.cancel()
+        await asyncio.wait([copying])
+        if copying.cancelled():
+            click.echo("Interrupted before the end: nothing was copied. Begin again with the same command.", err=True)
+        return copying.result()
+    try:
+        click.echo("All is there and being committed, which is not interrupted. Wait for the end.", err=True)
+        return await copying
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        copying.cancel()
+        await asyncio.wait([copying])
+        click.echo(
+            f"Interrupted while it was committed: the copy holds everything, or nothing. {HOW_TO_TELL}", err=True
+        )
+        raise
 
 
 @contextmanager

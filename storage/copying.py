@@ -1,8 +1,10 @@
 """Copy everything from one database into an empty one, of either kind: all of it in one transaction, or nothing."""
 
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -18,8 +20,10 @@ from storage.tables import account, metadata, sequence, upload
 _ROWS_A_PAGE: Final = 1_000
 _BYTES_A_PAGE: Final = 4 << 20
 
-# By which name a copy is alone on a database.
-_NAME: Final = "db copy"
+HOW_TO_TELL: Final = (
+    "The same command tells which: it refuses a database that is not empty, which is then the whole copy, and else "
+    "begins again."
+)
 
 _INSUFFICIENT_PRIVILEGE: Final = "42501"  # PostgreSQL's appendix on error codes
 
@@ -36,47 +40,58 @@ class Copied:
     rows: int
 
 
-async def copy(source: Database, target: Database, progress: Callable[[int, int], None]) -> Copied:
+async def copy(
+    source: Database,
+    target: Database,
+    progress: Callable[[int, int], None],
+    on_commit: Callable[[], None] = lambda: None,
+) -> Copied:
     """Copy everything into a database that is empty; DatabaseError when that cannot be. `progress` is told rows done, and all.
 
-    Ids stay what they are, and those that were given out once are not given out by the copy either.
+    Ids stay what they are, and those that were given out once are not given out by the copy either. When `on_commit` is
+    called nothing is left but to commit: whoever gives up from then on does not know what came of it.
     """
-    if source.url == target.url:
-        raise DatabaseError(f"{target.address} is the database that is to be copied. Give another one, which is empty.")
-    with _in_words(target):
+    committing = False
+    name = f"db copy {secrets.token_hex(8)}"
+    with _in_words(target, lambda: committing):
         await source.check_version()
-        async with _alone(source) as at_source, _alone(target) as at_target:
-            await _refuse_filled(target)
-            await target.upgrade()
-            # What is looked at for changes is looked at before what is copied, so that nothing is written in between.
-            async with source.reading() as watched:
-                before = await _state(watched)
-                async with source.reading() as old, target.transaction(long=True) as new:
-                    copied = await _copy_rows(old, new, target, progress)
-                    await _refuse_company(source, at_source)
-                    await _refuse_company(target, at_target)
-                    if await _state(watched) != before:
-                        raise DatabaseError(
-                            f"Something was written to {source.address} meanwhile (a forget, a review?): the copy was "
-                            "undone. Begin again."
-                        )
+        async with _alone(source, name) as at_source:
+            await _refuse_itself(source, target, name)
+            async with _alone(target, name) as at_target:
+                await _refuse_filled(target)
+                await target.upgrade()
+                # What is looked at for changes is looked at before what is copied, so that nothing is written in between.
+                async with source.reading() as watched:
+                    before = await _state(watched)
+                    async with source.reading() as old, target.transaction(long=True) as new:
+                        copied = await _copy_rows(old, new, target, progress)
+                        await _refuse_company(source, at_source)
+                        await _refuse_company(target, at_target)
+                        if await _state(watched) != before:
+                            raise DatabaseError(
+                                f"Something was written to {source.address} meanwhile (a forget, a review?): the copy was "
+                                "undone. Begin again."
+                            )
+                        committing = True
+                        on_commit()
     return copied
 
 
 async def _copy_rows(
     old: AsyncConnection, new: AsyncConnection, target: Database, progress: Callable[[int, int], None]
 ) -> Copied:
+    last = await _last_ids(old)
     await new.execute(sa.delete(sequence))  # where each begins was written with the schema
     counted = await _count(old)
     done, rows = 0, sum(counted.values())
     for table in metadata.sorted_tables:  # whoever is referred to comes first
         insert = str(sa.insert(table).inline().compile(dialect=new.dialect, column_keys=table.c.keys()))
-        with _in_words(target, table):
+        with _in_words(target, table=table):
             async for page in _pages(old, table):
                 await new.exec_driver_sql(insert, page)
                 done += len(page)
                 progress(done, rows)
-    await _go_on_counting(new, await _last_ids(old))
+    await _go_on_counting(new, last)
     if differing := [name for name, n in (await _count(new)).items() if n != counted[name]]:
         raise DatabaseError(
             f"The copy does not hold as many rows as the database that was copied (of {', '.join(differing)}): it was "
@@ -134,10 +149,12 @@ async def _last_ids(connection: AsyncConnection) -> dict[str, int]:
         column = table.autoincrement_column
         if column is None:
             continue
+        given: sa.Select[Any] | sa.TextClause
         if connection.dialect.name == "sqlite":
             given = sa.select(_LAST_IDS.c.seq).where(_LAST_IDS.c.name == table.name)
-        else:
-            given = sa.select(sa.func.pg_sequence_last_value(_counter(table, column)))
+        else:  # not by pg_sequence_last_value, which is as silent about one that may not be read as about an unused one
+            counter = await connection.scalar(sa.select(sa.func.pg_get_serial_sequence(table.name, column.name)))
+            given = sa.text(f"SELECT last_value FROM {counter} WHERE is_called")  # noqa: S608  # PostgreSQL quoted it
         highest = await connection.scalar(sa.select(sa.func.max(column)))
         last[table.name] = max(await connection.scalar(given) or 0, highest or 0)
     # Lists are numbered by the table itself on SQLite, in the order of the commits on PostgreSQL.
@@ -155,14 +172,10 @@ async def _go_on_counting(connection: AsyncConnection, last: Mapping[str, int]) 
             if table.dialect_options["sqlite"]["autoincrement"]:
                 await connection.execute(sa.insert(_LAST_IDS).values(name=name, seq=number))
         elif number and table.autoincrement_column is not None:
-            await connection.execute(sa.select(sa.func.setval(_counter(table, table.autoincrement_column), number)))
+            counter = sa.func.pg_get_serial_sequence(table.name, table.autoincrement_column.name)
+            await connection.execute(sa.select(sa.func.setval(sa.cast(counter, REGCLASS), number)))
     following = sa.update(sequence).where(sequence.c.name == upload.name).values(value=last[upload.name])
     await connection.execute(following)
-
-
-def _counter(table: sa.Table, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    """Name the sequence by which PostgreSQL numbers a table's rows."""
-    return sa.cast(sa.func.pg_get_serial_sequence(table.name, column.name), REGCLASS)
 
 
 async def _state(connection: AsyncConnection) -> object:
@@ -178,16 +191,28 @@ async def _state(connection: AsyncConnection) -> object:
 
 
 @asynccontextmanager
-async def _alone(database: Database) -> AsyncIterator[int | None]:
+async def _alone(database: Database, name: str) -> AsyncIterator[int | None]:
     """Be the only Reflock on a database; DatabaseError when another one works on it.
 
     On PostgreSQL the number is given of the server's process that holds the lock by which this one is (see
     `Database.alone`).
     """
-    async with database.alone(_NAME) as only:
+    async with database.alone(name) as only:
         holder = await only.connection.scalar(sa.select(sa.func.pg_backend_pid())) if only.connection else None
         await _refuse_company(database, holder)
         yield holder
+
+
+async def _refuse_itself(source: Database, target: Database, name: str) -> None:
+    """Refuse the database that is copied, which is held by this name, whatever address it is given by."""
+    itself = source.url == target.url
+    if source.is_sqlite and target.is_sqlite:
+        itself = Path(str(source.url.database)).samefile(str(target.url.database))  # noqa: ASYNC240  # once
+    elif not itself and not source.is_sqlite and not target.is_sqlite:
+        async with target.reading() as connection:
+            itself = not await target.is_missing(connection, name)
+    if itself:
+        raise DatabaseError(f"{target.address} is the database that is to be copied. Give another one, which is empty.")
 
 
 async def _refuse_company(database: Database, holder: int | None) -> None:
@@ -231,17 +256,25 @@ async def _refuse_filled(database: Database) -> None:
 
 
 @contextmanager
-def _in_words(target: Database, table: sa.Table | None = None) -> Iterator[None]:
-    """Say in words that nothing was copied, should a database fail, and, when it is known, at which table."""
+def _in_words(
+    target: Database, is_committing: Callable[[], bool] = lambda: False, *, table: sa.Table | None = None
+) -> Iterator[None]:
+    """Say in words what became of the copy, should a database fail, and, when it is known, at which table."""
     try:
         yield
     except (sa.exc.DBAPIError, OSError) as error:
+        if is_committing() and getattr(error, "connection_invalidated", True):
+            raise DatabaseError(
+                f"The connection to {target.address} was lost while the copy was committed ({_reason(error)}): it holds "
+                f"everything, or nothing. {HOW_TO_TELL}"
+            ) from error
         where = "" if table is None else f" at the table {table.name}"
         mend = "mend that"
         if getattr(getattr(error, "orig", None), "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
             mend = (
                 "let the role in its address own the new database, or create tables in it (GRANT CREATE ON SCHEMA "
-                "public), and the one in the old one's address read everything there"
+                "public), and the one in the old one's address read everything there (GRANT SELECT ON ALL TABLES IN "
+                "SCHEMA public, and the same ON ALL SEQUENCES)"
             )
         raise DatabaseError(
             f"The copy to {target.address} broke off{where} ({_reason(error)}). Nothing was copied: {mend}, then begin "

@@ -8,12 +8,12 @@ import asyncio
 import fcntl
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy.engine.url import URL
@@ -59,6 +59,10 @@ class Database:
             self._reader = opened(self.url, readers=True, name=name, checkpoints=self.checkpoints)
         else:  # the same connections: PostgreSQL's default would show every statement a newer state
             self._reader = ReadyEngine(self._writer.sync_engine.execution_options(isolation_level="REPEATABLE READ"))
+            self._lines: Final[WeakSet[Any]] = WeakSet()  # every connection that there is
+            sa.event.listen(
+                self._writer.sync_engine, "connect", lambda made, _: self._lines.add(made.driver_connection)
+            )
 
     @property
     def address(self) -> str:
@@ -94,7 +98,7 @@ class Database:
 
         On PostgreSQL as long as the connection lives; on SQLite the file belongs to one process, whatever its name.
         """
-        held = _alone_in_file(self.url) if self.is_sqlite else _alone_on_server(self._writer, worker)
+        held = _alone_in_file(self.url) if self.is_sqlite else _alone_on_server(self._writer, worker, self._hang_up)
         async with held as only:
             yield only
 
@@ -122,37 +126,25 @@ class Database:
             if self.is_sqlite:
                 yield Only(mine=True)
                 return
-            async with self._writer.connect() as plain:
-                connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+            async with _connection_of_its_own(self._writer) as connection:
                 await _notice_soon(connection)
                 key = _lock_key(f"reflock task {task}")
                 mine = bool(await connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))))
-                try:
-                    yield Only(mine=mine, connection=connection)
-                finally:
-                    with suppress(sa.exc.SQLAlchemyError, OSError):  # with the connection the lock is gone too
-                        if mine:
-                            await connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
-                        await connection.execute(sa.text("RESET ALL"))
+                yield Only(mine=mine, connection=connection)
         finally:
             self._tasks.discard(task)
 
     @asynccontextmanager
     async def listening(self, channel: str, on_notice: Callable[[], None]) -> AsyncIterator[AsyncConnection]:
         """Be called back at every NOTIFY on a channel (PostgreSQL), as long as the connection lives that is given."""
-        async with self._writer.connect() as plain:
-            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+        async with _connection_of_its_own(self._writer) as connection:
             driver = (await connection.get_raw_connection()).driver_connection
 
             def heard(*_: object) -> None:
                 on_notice()
 
             await driver.add_listener(channel, heard)  # type: ignore[union-attr]  # asyncpg ships no types
-            try:
-                yield connection
-            finally:
-                with suppress(sa.exc.SQLAlchemyError, OSError):
-                    await driver.remove_listener(channel, heard)  # type: ignore[union-attr]  # the same
+            yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -204,9 +196,18 @@ class Database:
             await connection.execute(sa.select(alone))
             await connection.run_sync(run)
 
+    def _hang_up(self) -> None:
+        """Hang up on a server that is silent, on every line to it: whoever waits for an answer learns that none comes."""
+        for each in list(self._lines):
+            each.terminate()
+
     async def close(self) -> None:
-        """Close every connection."""
-        await self._writer.dispose()
+        """Close every connection; a server that is silent is not waited for long."""
+        try:
+            async with asyncio.timeout(_LOST_AFTER_SECONDS):
+                await self._writer.dispose()
+        except TimeoutError:
+            self._writer.sync_engine.dispose()  # not awaited, it waits for nobody
         if self.is_sqlite:
             await self._reader.dispose()
 
@@ -268,6 +269,7 @@ class Only:
 
     mine: bool
     connection: AsyncConnection | None = None
+    on_silence: Callable[[], None] | None = None
 
     def __bool__(self) -> bool:
         return self.mine
@@ -280,8 +282,23 @@ class Only:
                 try:
                     async with asyncio.timeout(_LOST_AFTER_SECONDS):
                         await self.connection.execute(sa.text("SELECT 1"))
-                except (sa.exc.SQLAlchemyError, OSError, TimeoutError):
+                except (sa.exc.SQLAlchemyError, OSError) as error:
+                    if isinstance(error, TimeoutError) and self.on_silence is not None:
+                        self.on_silence()
                     return
+
+
+@asynccontextmanager
+async def _connection_of_its_own(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Give a connection to lock, set and listen by, which is hung up afterwards.
+
+    So all that is undone at once, and without an answer of the server's, which may have fallen silent.
+    """
+    async with engine.connect() as plain:
+        try:
+            yield await plain.execution_options(isolation_level="AUTOCOMMIT")
+        finally:
+            await plain.invalidate()
 
 
 async def _notice_soon(connection: AsyncConnection) -> None:
@@ -296,10 +313,9 @@ def _lock_key(name: str) -> int:
 
 
 @asynccontextmanager
-async def _alone_on_server(engine: AsyncEngine, worker: str) -> AsyncIterator[Only]:
+async def _alone_on_server(engine: AsyncEngine, worker: str, on_silence: Callable[[], None]) -> AsyncIterator[Only]:
     key = _lock_key(f"reflock worker {worker}")
-    async with engine.connect() as plain:
-        connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+    async with _connection_of_its_own(engine) as connection:
         # Of a machine that is gone without a word the server hears within two minutes, not hours.
         for name, value in {"idle": 60, "interval": 15, "count": 4}.items():
             await connection.execute(sa.text(f"SET tcp_keepalives_{name} = {value}"))
@@ -313,12 +329,7 @@ async def _alone_on_server(engine: AsyncEngine, worker: str) -> AsyncIterator[On
                 f"Another Reflock named {worker!r} works on this database. Give this one another --worker, or "
                 "[bot] worker, or end that one."
             ) from None
-        try:
-            yield Only(mine=True, connection=connection)
-        finally:
-            with suppress(sa.exc.SQLAlchemyError, OSError):  # with the connection the lock is gone too
-                await connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
-                await connection.execute(sa.text("RESET ALL"))
+        yield Only(mine=True, connection=connection, on_silence=on_silence)
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """Make the engines that a database is used by, each as its kind wants it."""
 
+import asyncio
 import re
 import time
 from functools import partial
@@ -30,6 +31,8 @@ _PORTS: Final = range(1, 65_536)
 _UNREADABLE: Final = "The database URL cannot be read. Write sqlite:///reflock.sqlite3 or postgresql://user@host/name."
 # After so long without a word a connection to a server is asked whether it still stands before it is used.
 _SILENT_SECONDS: Final = 1.0
+# How long the answer to that may take, which comes at once or never: after a failover nobody says that it is gone.
+_ANSWER_SECONDS: Final = 3.0
 
 
 class DatabaseError(Exception):
@@ -69,6 +72,8 @@ def opened(url: URL, *, readers: bool, name: str, checkpoints: Checkpoints) -> R
         named = {"server_settings": {"application_name": name}}
         made = _made(url, pool_size=10, max_overflow=10, connect_args=named)
         engine = ReadyEngine(made.sync_engine)
+        # Whoever closes a connection waits two seconds for the server to agree, not for ever.
+        engine.dialect.do_close = engine.dialect.do_terminate  # type: ignore[method-assign]  # there is no event for it
         _ask_after_a_pause(engine.sync_engine)
         _note_what_fails(engine.sync_engine)
         return engine
@@ -132,10 +137,13 @@ def _ask_after_a_pause(engine: sa.Engine) -> None:
             raise sa.exc.InvalidatePoolError
         if time.monotonic() - record.info.get("silent_since", time.monotonic()) < _SILENT_SECONDS:
             return
+        hanging_up = asyncio.get_running_loop().call_later(_ANSWER_SECONDS, record.driver_connection.terminate)
         try:
             engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error as error:
+        except (engine.dialect.loaded_dbapi.Error, OSError) as error:
             raise sa.exc.InvalidatePoolError from error
+        finally:
+            hanging_up.cancel()
 
 
 def _note_what_fails(engine: sa.Engine) -> None:

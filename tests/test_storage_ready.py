@@ -17,6 +17,7 @@ from storage.records import NetworkName
 from storage.tables import account, person
 from storage.trouble import is_trouble
 from tests.conftest import START, fresh_postgres
+from tests.reunion import until
 
 IN_LIST = sa.select(account.c.id, person).join_from(account, person).order_by(account.c.id)
 SOME = IN_LIST.where(
@@ -205,13 +206,13 @@ async def test_connections_that_the_server_ended_are_not_used_again(database: Da
     if not database.is_sqlite:
         async with database.transaction() as one, database.transaction() as another:
             ours = [await each.scalar(sa.text("SELECT pg_backend_pid()")) for each in (one, another)]
+            drivers: list[Any] = [(await each.get_raw_connection()).driver_connection for each in (one, another)]
         other = Database(database.url.render_as_string(hide_password=False))
         async with other.transaction() as connection:
             for process in ours:
                 await connection.execute(sa.select(sa.func.pg_terminate_backend(process, 5_000)))
         await other.close()
-        for _ in range(3):  # until it is read that they ended
-            await asyncio.sleep(0)
+        await until(lambda: all(each.is_closed() for each in drivers))
     async with database.transaction() as connection:
         await accounts.change(connection, 1, unanswered=2)
         assert (await accounts.get_person(connection, 1)).unanswered == 2
