@@ -9,7 +9,7 @@ import asyncio
 import random
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,7 +46,8 @@ _PAGE: Final = {NetworkName.BLUESKY: 100, NetworkName.MASTODON: 40}
 # As the adapter has them (bot/networks/bluesky_chat.py).
 _CONVO_KNOWN_MS: Final = 600_000
 _ENOUGH: Final = 500
-_ACCEPTED_AT_ONCE: Final = 10
+_SIDE_BY_SIDE: Final = 10
+_MOST_AT_ONCE: Final = 100
 _DM: Final = {NetworkName.BLUESKY: 1_000, NetworkName.MASTODON: 450}
 
 Where = Literal["bluesky", "mastodon", "x", "all"]
@@ -212,7 +213,7 @@ class Adapter:
         self._server = server
         self._weather = server.weather
         self._breaker = Breaker(server.weather.loop.epoch_ms)
-        self._mailbag = Mailbag(self._post, at_most=100)
+        self._mailbag = Mailbag(self._post, at_most=_MOST_AT_ONCE)
         self._convos: dict[str, int] = {}
 
     async def start(self) -> None:
@@ -248,10 +249,12 @@ class Adapter:
                 await self._know(dict.fromkeys(message.actor for _, message in found))
             heard += [message for _, message in found]
             last = found[-1][0] if found else last
-            if len(found) < _PAGE[self.name] or len(heard) >= _ENOUGH:
+            # On Bluesky the log is asked until it has nothing more.
+            ended = not found if self.name is NetworkName.BLUESKY else len(found) < _PAGE[self.name]
+            if ended or len(heard) >= _ENOUGH:
                 return Batch(heard, str(last))
 
-    async def _know(self, actors: Iterable[str]) -> None:
+    async def _know(self, actors: Collection[str]) -> None:
         """Look up the conversations that are not known, many of them together, and accept the new ones."""
         now = self._weather.loop.epoch_ms()
         unknown = {each for each in actors if now - self._convos.get(each, 0) > _CONVO_KNOWN_MS}
@@ -265,8 +268,8 @@ class Adapter:
             await self._ask()
             self._convos[actor] = now
         new = [each for each in actors if each not in self._server.accepted]
-        for start in range(0, len(new), _ACCEPTED_AT_ONCE):
-            await asyncio.gather(*(self._accept(each) for each in new[start : start + _ACCEPTED_AT_ONCE]))
+        for start in range(0, len(new), _SIDE_BY_SIDE):
+            await asyncio.gather(*(self._accept(each) for each in new[start : start + _SIDE_BY_SIDE]))
 
     async def _accept(self, actor: str) -> None:
         with suppress(Unavailable):

@@ -74,7 +74,6 @@ class WorkedLine:
         self._named = _Pause()
         self._sensible = _Pause()
         self._probe: asyncio.Task[bool] | None = None
-        self._problem: Unavailable | None = None
 
     @property
     def places(self) -> int:
@@ -134,9 +133,9 @@ class WorkedLine:
         It is when the server has answered nobody since it failed last: a time that it names is first of all for what was
         asked, a search or a chat and nothing else.
         """
-        if not self.line.budget or problem is self._problem:  # one request may have been about several of them
+        if not self.line.budget or problem.noted:
             return False
-        self._problem = problem
+        problem.noted = True
         again = self._failures > 0
         if again and problem.retry_in is not None:
             self._named.last(now, int(problem.retry_in * 1000))

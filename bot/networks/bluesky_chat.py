@@ -12,7 +12,7 @@ import structlog
 from bot.networks import Incoming, Say
 from bot.networks.bluesky_records import epoch_ms, facets_of_links, is_bot, plain_text
 from bot.networks.clocks import SLACK_AHEAD_MS
-from bot.networks.errors import BLOCKED, DM_CLOSED, GONE, NetworkError, Refused, Unavailable
+from bot.networks.errors import BLOCKED, DM_CLOSED, GONE, LOGIN_REFUSED, NetworkError, Refused, Unavailable
 from bot.networks.mailbag import Mailbag
 from bot.networks.ratelimits import AllowanceUsed, RateLimited
 from storage.records import NetworkName
@@ -30,7 +30,7 @@ _GROUP: Final = "groupConvo"
 _PAGE: Final = 100  # the most that getMessages, listConvos give
 _MOST_AT_ONCE: Final = 100  # chat.bsky.convo.sendMessageBatch, items maxLength
 _ENOUGH: Final = 500  # messages, to be answered before more are fetched
-_ACCEPTED_AT_ONCE: Final = 10
+_SIDE_BY_SIDE: Final = 10  # requests that do not wait for one another
 _KNOWN_CONVOS: Final = 10_000
 _KNOWN_FOR_MS: Final = 600_000  # handles and labels change; who talks to us for longer is looked at again
 
@@ -102,10 +102,10 @@ class Breaker:
 
 @dataclass(slots=True)
 class _Convo:
-    """What is known of a conversation of two; `other` is the profile of the one who is not us."""
+    """What is known of a conversation; `other` is the profile of the one who is not us, None where there are more."""
 
     id: str
-    other: Json
+    other: Json | None
     request: bool
     known_at: int
 
@@ -117,7 +117,7 @@ class BlueskyChat:
         self._client = client
         self._clock = clock
         self._breaker = Breaker(clock)
-        self._convos: OrderedDict[str, _Convo | None] = OrderedDict()
+        self._convos: OrderedDict[str, _Convo] = OrderedDict()
         self._convo_of: OrderedDict[str, str] = OrderedDict()
         self._mailbag = Mailbag(self._post, at_most=_MOST_AT_ONCE)
 
@@ -162,7 +162,7 @@ class BlueskyChat:
                 page = await self._call(self._client.query("chat.bsky.convo.listConvos", query))
                 for view in page.get("convos") or []:
                     convo = self._take_in(view)
-                    if convo is not None and convo.id not in seen:
+                    if convo is not None and convo.other is not None and convo.id not in seen:
                         seen.add(convo.id)
                         for message in await self._since_our_last(convo):
                             yield message
@@ -196,8 +196,8 @@ class BlueskyChat:
                 if convo.request:
                     requests[convo.id] = convo
         asked = list(requests.values())
-        for start in range(0, len(asked), _ACCEPTED_AT_ONCE):
-            await asyncio.gather(*(self._accept(convo) for convo in asked[start : start + _ACCEPTED_AT_ONCE]))
+        for start in range(0, len(asked), _SIDE_BY_SIDE):
+            await asyncio.gather(*(self._accept(convo) for convo in asked[start : start + _SIDE_BY_SIDE]))
         return heard
 
     def _created(self, entries: Collection[Any]) -> Iterator[tuple[str, Json]]:
@@ -212,19 +212,20 @@ class BlueskyChat:
     def _read(self, convo: _Convo, view: Json) -> Incoming | None:
         """Read one message; nothing for what was deleted, is no text, or is malformed."""
         try:
-            if view.get("$type", _MESSAGE) != _MESSAGE or not view["text"]:
+            other = convo.other
+            if other is None or view.get("$type", _MESSAGE) != _MESSAGE or not view["text"]:
                 return None
             return Incoming(
                 id=f"{convo.id}/{view['id']}",
                 network=NetworkName.BLUESKY,
                 actor=str(view["sender"]["did"]),
-                handle=str(convo.other["handle"]),
+                handle=str(other["handle"]),
                 text=plain_text(view),
                 public=False,
                 thread=json.dumps({"convo": convo.id}),
                 thread_key=convo.id,
                 at=epoch_ms(view["sentAt"]),
-                by_bot=is_bot(convo.other),
+                by_bot=is_bot(other),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             _log.warning("malformed message skipped", network="bluesky", error=repr(error))
@@ -269,18 +270,19 @@ class BlueskyChat:
         return self._take_in(answer.get("convo"))
 
     def _take_in(self, view: Any) -> _Convo | None:
-        """Keep what is told of a conversation; nothing for a group's, which is not ours to answer."""
+        """Keep what is told of a conversation, also of a group's, which is not ours to answer; nothing if malformed."""
         try:
             others = [member for member in view["members"] if member["did"] != self._client.did]
             kind = view.get("kind") or {}
-            if len(others) != 1 or str(kind.get("$type", "")).endswith(_GROUP):
-                return None
-            convo = _Convo(str(view["id"]), others[0], view.get("status") == "request", self._clock())
+            of_two = len(others) == 1 and not str(kind.get("$type", "")).endswith(_GROUP)
+            other = others[0] if of_two else None
+            convo = _Convo(str(view["id"]), other, view.get("status") == "request", self._clock())
+            if other is not None:
+                _put(self._convo_of, str(other["did"]), convo.id)
         except (KeyError, TypeError, AttributeError) as error:
             _log.warning("malformed conversation skipped", network="bluesky", error=repr(error))
             return None
         _put(self._convos, convo.id, convo)
-        _put(self._convo_of, str(convo.other["did"]), convo.id)
         return convo
 
     async def _accept(self, convo: _Convo) -> None:
@@ -349,9 +351,15 @@ class BlueskyChat:
             return [await self._post_one(items[0])]
         try:
             answer = await self._call(self._client.procedure("chat.bsky.convo.sendMessageBatch", {"items": items}))
-        except Refused:
+        except Refused as refusal:
+            if refusal.reason == LOGIN_REFUSED:
+                raise
             # It is not told which of them was refused, nor whether those before it were sent.
-            return await asyncio.gather(*(self._post_alone(item, begun_at) for item in items))
+            outcomes: list[str | NetworkError] = []
+            for start in range(0, len(items), _SIDE_BY_SIDE):
+                some = items[start : start + _SIDE_BY_SIDE]
+                outcomes += await asyncio.gather(*(self._post_alone(item, begun_at) for item in some))
+            return outcomes
         self._breaker.sent()
         sent = answer.get("items")
         views = sent if isinstance(sent, list) and len(sent) == len(items) else [None] * len(items)
@@ -368,10 +376,14 @@ class BlueskyChat:
     async def _post_alone(self, item: Json, begun_at: int) -> str | NetworkError:
         """Send a message that may have been sent with others."""
         try:
+            self._breaker.check()
             sent = await self._sent_already(item["convoId"], item["message"]["text"], begun_at)
+            outcome = sent or await self._post_one(item)
         except (Refused, Unavailable) as problem:
-            return problem
-        return sent or await self._post_one(item)
+            outcome = problem
+        if isinstance(outcome, Unavailable):
+            outcome.begun = True  # by the request for all of them
+        return outcome
 
     async def _sent_already(self, convo_id: str, text: str, first_at: int) -> str | None:
         """Look for what an earlier attempt may have sent: the service knows no idempotency key."""

@@ -34,10 +34,12 @@ class NetworkError(Exception):
 class Unavailable(NetworkError):
     """The network cannot do it now; `retry_in` is in seconds, None when the network named no time.
 
-    `begun` is False where certainly nothing was asked for that would change anything, so that no outcome is unknown.
+    `begun` is False where certainly nothing was asked for that would change anything, so that no outcome is unknown. One
+    request may have been about several acts: it is `noted` as one failure.
     """
 
     begun = True
+    noted = False
 
     def __init__(self, message: str, retry_in: float | None = None) -> None:
         super().__init__(message)

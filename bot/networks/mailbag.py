@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from bot.networks.errors import NetworkError, Unavailable
 
@@ -17,10 +17,7 @@ class _Parcel(Generic[Item, Receipt]):
     item: Item
     receipt: Receipt | None = None
     problem: BaseException | None = None
-
-    @property
-    def is_settled(self) -> bool:
-        return self.receipt is not None or self.problem is not None
+    is_settled: bool = False
 
 
 class Mailbag(Generic[Item, Receipt]):
@@ -47,26 +44,26 @@ class Mailbag(Generic[Item, Receipt]):
                 while not mine.is_settled:  # whoever had the turn before may have taken it along
                     await self._carry_some()
         finally:
-            if not mine.is_settled and mine in self._waiting:
+            if mine in self._waiting:
                 self._waiting.remove(mine)  # its owner was called off before it left
-        if mine.receipt is None:
-            raise mine.problem or RuntimeError("A parcel was settled with nothing.")
-        return mine.receipt
+        if mine.problem is not None:
+            raise mine.problem.with_traceback(None)  # others are told of the same one
+        return cast("Receipt", mine.receipt)
 
     async def _carry_some(self) -> None:
         bag = [self._waiting.popleft() for _ in range(min(self._at_most, len(self._waiting)))]
         # What holds should the owner of this turn be called off, while the others still want to know.
         problem: BaseException = Unavailable("Whoever asked for it as well was interrupted.")
+        receipts: Sequence[Receipt | NetworkError] = []
         try:
             receipts = await self._carry([parcel.item for parcel in bag])
-            for parcel, receipt in zip(bag, receipts, strict=True):
-                if isinstance(receipt, NetworkError):
-                    parcel.problem = receipt
-                else:
-                    parcel.receipt = receipt
         except Exception as error:  # noqa: BLE001  # it is raised again, to each of them
             problem = error
         finally:
-            for parcel in bag:
-                if not parcel.is_settled:
-                    parcel.problem = problem
+            for number, parcel in enumerate(bag):
+                receipt = receipts[number] if number < len(receipts) else problem
+                parcel.is_settled = True
+                if isinstance(receipt, BaseException):
+                    parcel.problem = receipt
+                else:
+                    parcel.receipt = receipt

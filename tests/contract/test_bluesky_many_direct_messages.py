@@ -72,6 +72,20 @@ async def test_one_who_refuses_costs_the_others_nothing(bluesky: Scene) -> None:
     assert [texts(each, bluesky.flock) for each in people] == [["Hi!"], ["Hi!"], ["Hi!"], [], ["Hi!"]]
 
 
+async def test_who_cannot_be_looked_for_after_a_refusal_is_not_answered_twice(bluesky: Scene) -> None:
+    bot, people, heard = await who_wrote(bluesky, 4)
+    await people[3].block(bluesky.flock.did)
+    await bluesky.sky.settle()
+    # By the time that one of four refuses, some may have been answered; one of these cannot be asked for now.
+    await bluesky.sky.plan(Fault("chat.bsky.convo.getMessages", status=500))
+    outcomes = await answer_all(bot, heard)
+    unknown = [number for number, each in enumerate(outcomes) if isinstance(each, Unavailable) and each.begun]
+    assert len(unknown) == 1
+    again = await answer_all(bot, [heard[unknown[0]]], again=True)
+    assert [isinstance(each, str) or people[unknown[0]] is people[3] for each in again] == [True]
+    assert [texts(each, bluesky.flock) for each in people] == [["Hi!"], ["Hi!"], ["Hi!"], []]
+
+
 async def test_after_a_lost_answer_nobody_is_answered_twice(bluesky: Scene) -> None:
     bot, people, heard = await who_wrote(bluesky, 5)
     await bluesky.sky.plan(Fault(_TOGETHER, "cut", after=True))
