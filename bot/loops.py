@@ -45,11 +45,14 @@ class Wake:
 
 
 async def listen(inbox: Inbox, network: Network, poll_seconds: float, outage: Outage) -> None:
-    """Hear one network for as long as the process lives."""
+    """Hear one network for as long as the process lives.
+
+    Also when there was something: to look again at once would use up the requests that are allowed when most is to be said.
+    """
 
     async def turn() -> None:
-        if not await inbox.turn():
-            await network.wait(poll_seconds)
+        await inbox.turn()
+        await network.wait(poll_seconds)
 
     await forever(f"listening to {network.name}", turn, outage)
 
