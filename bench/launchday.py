@@ -307,7 +307,7 @@ class LaunchDay:
 def _seconds(waits: Sequence[float]) -> Figures:
     if len(waits) < 2:
         return {"n": len(waits)}
-    cuts = statistics.quantiles(waits, n=100)
+    cuts = statistics.quantiles(waits, n=100, method="inclusive")
     return {"n": len(waits), "p50": round(cuts[49], 1), "p99": round(cuts[98], 1), "max": round(max(waits), 1)}
 
 

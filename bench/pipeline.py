@@ -225,7 +225,7 @@ async def _alone(bench: Bench, people: int) -> tuple[list[float], list[float]]:
 
 
 def _percentiles(ms: list[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(ms, n=100)
+    cuts = statistics.quantiles(ms, n=100, method="inclusive")
     return {"p50_ms": round(cuts[49], 2), "p99_ms": round(cuts[98], 2)}
 
 

@@ -3,7 +3,8 @@
     python -m bench.report FOLDER
 
 FOLDER holds their output, as `python -m bench.all` leaves it there: `links.json`, or of several runs `links-1.json`,
-`links-2.json` and so on, of which the medians are told. What is not there is told as not measured.
+`links-2.json` and so on, of which the medians are told. What is not there is told as not measured. What is to be said about
+the figures stands in `remarks.md` there, and becomes a part of the page.
 """
 
 import json
