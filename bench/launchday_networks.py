@@ -21,7 +21,7 @@ import httpx
 from bench.launchday_clock import SimulatedLoop
 from bench.launchday_notes import Marks
 from bot.networks import Batch, FollowOrder, FollowOutcome, GrantInUse, Incoming, Say
-from bot.networks.bluesky_chat import Breaker
+from bot.networks.bluesky_breaker import Breaker
 from bot.networks.errors import NetworkError, PartlyDone, Unavailable
 from bot.networks.mailbag import Mailbag
 from bot.networks.ratelimits import AnnouncedLimits, RateLimited

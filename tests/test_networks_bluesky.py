@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from bot.networks.bluesky import BlueskyNetwork
-from bot.networks.bluesky_chat import Breaker
+from bot.networks.bluesky_breaker import Breaker
 from bot.networks.bluesky_records import is_bot
 from bot.networks.errors import LOGIN_REFUSED, Refused, Unavailable
 from bot.networks.sessions import DatabaseSessions

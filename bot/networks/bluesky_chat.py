@@ -3,18 +3,19 @@
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Container, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from bot.networks import Incoming, Say
+from bot.networks.bluesky_breaker import Breaker
 from bot.networks.bluesky_records import epoch_ms, facets_of_links, is_bot, plain_text
 from bot.networks.clocks import SLACK_AHEAD_MS
 from bot.networks.errors import BLOCKED, DM_CLOSED, GONE, LOGIN_REFUSED, NetworkError, Refused, Unavailable
 from bot.networks.mailbag import Mailbag
-from bot.networks.ratelimits import AllowanceUsed, RateLimited
+from bot.networks.ratelimits import RateLimited
 from storage.records import NetworkName
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _PAGE: Final = 100  # the most that getMessages, listConvos give
 _MOST_AT_ONCE: Final = 100  # chat.bsky.convo.sendMessageBatch, items maxLength
 _ENOUGH: Final = 500  # messages, to be answered before more are fetched
 _SIDE_BY_SIDE: Final = 10  # requests that do not wait for one another
+_RECEIPTS: Final = 2_000
+_LONGEST_SECONDS: Final = 60.0  # for messages that others wait behind; each part of an answer has a limit of its own
 _KNOWN_CONVOS: Final = 10_000
 _KNOWN_FOR_MS: Final = 600_000  # handles and labels change; who talks to us for longer is looked at again
 
@@ -54,52 +57,6 @@ _REFUSING_WORDS: Final = {
 }
 
 
-class Breaker:
-    """Leave the chat service alone after it said 429, and begin slowly again.
-
-    Its limits are not published; refusals for hours were seen at five messages a minute, with allowance left in the
-    headers.
-    """
-
-    _FIRST_SECONDS: Final = 60.0
-    _LONGEST_SECONDS: Final = 3600.0
-    _SLOW_MS: Final = 5_000.0
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock = clock
-        self._closed_until = 0.0
-        self._next_at = 0.0
-        self._pace_ms = 0.0
-        self._refusals = 0
-
-    @property
-    def pauses(self) -> bool:
-        """Tell whether the service is being left alone."""
-        return self._clock() < self._closed_until
-
-    def check(self) -> None:
-        """Raise AllowanceUsed unless a message may be sent now."""
-        wait = max(self._closed_until, self._next_at) - self._clock()
-        if wait > 0:
-            raise AllowanceUsed("Direct messages pause, as the chat service asked.", wait / 1000)
-
-    def refused(self, retry_in: float | None) -> None:
-        """Note a 429: keep to the time that it names; where it names none, every further pause is twice as long."""
-        now = self._clock()
-        self._pace_ms = self._SLOW_MS
-        if retry_in is not None:
-            self._closed_until = max(self._closed_until, now + 1000 * retry_in)
-        elif not self.pauses:  # and it is not one of several that were under way when it began to
-            self._closed_until = now + 1000 * min(self._FIRST_SECONDS * 2**self._refusals, self._LONGEST_SECONDS)
-            self._refusals = min(self._refusals + 1, 10)
-
-    def sent(self) -> None:
-        """Note a success: each halves the distance to the next, until there is none."""
-        self._refusals = 0
-        self._next_at = self._clock() + self._pace_ms
-        self._pace_ms = self._pace_ms / 2 if self._pace_ms > 1000 else 0.0
-
-
 @dataclass(slots=True)
 class _Convo:
     """What is known of a conversation; `other` is the profile of the one who is not us, None where there are more."""
@@ -119,7 +76,8 @@ class BlueskyChat:
         self._breaker = Breaker(clock)
         self._convos: OrderedDict[str, _Convo] = OrderedDict()
         self._convo_of: OrderedDict[str, str] = OrderedDict()
-        self._mailbag = Mailbag(self._post, at_most=_MOST_AT_ONCE)
+        self._mailbag = Mailbag(self._carry, at_most=_MOST_AT_ONCE)
+        self._receipts: OrderedDict[str, None] = OrderedDict()
 
     async def check_access(self) -> None:
         """Find out at the start whether the app password opens the chat; Refused says what to do."""
@@ -336,12 +294,24 @@ class BlueskyChat:
         return known
 
     async def _send_to(self, convo_id: str, say: Say) -> str:
-        if say.again and (sent := await self._sent_already(convo_id, say.text, say.first_at)):
+        if say.again and (sent := await self._sent_already(convo_id, say.text, say.first_at, ())):
             return sent
         message: Json = {"text": say.text}
         if facets := facets_of_links(say.text):
             message["facets"] = facets
         return await self._mailbag.put({"convoId": convo_id, "message": message})
+
+    async def _carry(self, items: list[Json]) -> list[str | NetworkError]:
+        """Send messages, and keep in mind under which names they were taken."""
+        try:
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                outcomes = await self._post(items)
+        except TimeoutError:
+            raise Unavailable("The chat service does not come to an end.") from None
+        for outcome in outcomes:
+            if isinstance(outcome, str):
+                _put(self._receipts, outcome, None, _RECEIPTS)
+        return outcomes
 
     async def _post(self, items: list[Json]) -> list[str | NetworkError]:
         """Send messages in one request; it counts as one against the 3,000 in 5 minutes (docs.bsky.app, rate limits)."""
@@ -377,7 +347,7 @@ class BlueskyChat:
         """Send a message that may have been sent with others."""
         try:
             self._breaker.check()
-            sent = await self._sent_already(item["convoId"], item["message"]["text"], begun_at)
+            sent = await self._sent_already(item["convoId"], item["message"]["text"], begun_at, self._receipts)
             outcome = sent or await self._post_one(item)
         except (Refused, Unavailable) as problem:
             outcome = problem
@@ -385,14 +355,19 @@ class BlueskyChat:
             outcome.begun = True  # by the request for all of them
         return outcome
 
-    async def _sent_already(self, convo_id: str, text: str, first_at: int) -> str | None:
-        """Look for what an earlier attempt may have sent: the service knows no idempotency key."""
+    async def _sent_already(self, convo_id: str, text: str, first_at: int, others: Container[str]) -> str | None:
+        """Look for what an earlier attempt may have sent: the service knows no idempotency key.
+
+        What is named among `others` was another message with the same text.
+        """
         async for view in self._messages(convo_id):
             try:
                 if epoch_ms(view["sentAt"]) < first_at - SLACK_AHEAD_MS:
                     return None
                 if _sender(view) == self._client.did and view["text"] == text:
-                    return f"{convo_id}/{view['id']}"
+                    sent = f"{convo_id}/{view['id']}"
+                    if sent not in others:
+                        return sent
             except (KeyError, TypeError, ValueError):
                 continue  # a deleted or malformed message is not the one we look for
         return None
@@ -418,10 +393,10 @@ def _sender(view: Any) -> str | None:
 
 def _receipt(item: Json, view: Any) -> str | NetworkError:
     """Name a message that was sent as the log will name it."""
-    try:
-        return f"{item['convoId']}/{view['id']}"
-    except (KeyError, TypeError):
-        return Unavailable("The chat service took a message without naming it.")
+    name = view.get("id") if isinstance(view, dict) else None
+    if isinstance(name, str) and name:
+        return f"{item['convoId']}/{name}"
+    return Unavailable("The chat service took a message without naming it.")
 
 
 def _convo_in(thread: str | None) -> str | None:
@@ -437,8 +412,8 @@ def _reason(refusal: Refused) -> str:
     return next((reason for words, reason in _REFUSING_WORDS.items() if words in said), refusal.reason)
 
 
-def _put(known: "OrderedDict[str, Any]", key: str, value: object) -> None:
+def _put(known: "OrderedDict[str, Any]", key: str, value: object, at_most: int = _KNOWN_CONVOS) -> None:
     known[key] = value
     known.move_to_end(key)
-    while len(known) > _KNOWN_CONVOS:
+    while len(known) > at_most:
         known.popitem(last=False)

@@ -86,6 +86,17 @@ async def test_who_cannot_be_looked_for_after_a_refusal_is_not_answered_twice(bl
     assert [texts(each, bluesky.flock) for each in people] == [["Hi!"], ["Hi!"], ["Hi!"], []]
 
 
+async def test_the_same_words_are_said_as_often_as_they_were_meant(bluesky: Scene) -> None:
+    bot, people, heard = await who_wrote(bluesky, 3)
+    await answer_all(bot, heard)
+    await people[2].block(bluesky.flock.did)
+    await bluesky.sky.settle()
+    # A moment later the same words go to all again, and one of them refuses: what the others got before does not count.
+    outcomes = await answer_all(bot, heard)
+    assert [isinstance(each, str) for each in outcomes] == [True, True, False]
+    assert [texts(each, bluesky.flock) for each in people] == [["Hi!", "Hi!"], ["Hi!", "Hi!"], ["Hi!"]]
+
+
 async def test_after_a_lost_answer_nobody_is_answered_twice(bluesky: Scene) -> None:
     bot, people, heard = await who_wrote(bluesky, 5)
     await bluesky.sky.plan(Fault(_TOGETHER, "cut", after=True))
