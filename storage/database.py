@@ -158,6 +158,19 @@ class Database:
         async with self.checkpoints.meanwhile(str(self.url.database)) if self.is_sqlite else nullcontext():
             yield
 
+    async def empty_log(self, busy_timeout_ms: int) -> bool:
+        """Have SQLite empty its log, waiting so long for those who read; False when that was refused.
+
+        On the writer's connection, so that no COMMIT of this process runs beside it (see storage/checkpoints.py).
+        """
+
+        async def empty() -> bool:
+            async with self._writer.connect() as connection:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                return bool(await driver.empty_log(busy_timeout_ms))
+
+        return await self.checkpoints.emptying(empty)
+
     async def is_empty(self) -> bool:
         """Tell whether no revision was ever installed."""
         async with self.reading() as connection:

@@ -39,6 +39,7 @@ class OneHopConnection(aiosqlite.Connection):
     direct = False
     checkpoints: Checkpoints | None = None
     _at_once = False
+    _long = False
     _begun_at = 0.0
     _waits_and_carries = (BUSY_TIMEOUT_MS, PAGES)
     _changes = 0
@@ -57,9 +58,9 @@ class OneHopConnection(aiosqlite.Connection):
 
     def begun_at_once(self, statement: str) -> bool:
         """Begin a transaction if nobody has to be waited for: neither the disk nor some other process."""
-        if self.checkpoints is None or not self.checkpoints.at_once():
+        if self.checkpoints is None or not self.checkpoints.at_once:
             return False
-        self._at_once = True
+        self._at_once, self._long = True, False
         self._behave(0, 0)
         try:
             self._conn.execute(statement)
@@ -71,8 +72,7 @@ class OneHopConnection(aiosqlite.Connection):
     def leave_to_thread(self) -> None:
         """Have the thread wait for whoever has to be waited for in this transaction."""
         if self.checkpoints is not None:
-            self.checkpoints.in_thread(long=not self.direct)
-            self._at_once = False
+            self._at_once, self._long = False, not self.direct
             self._behave(BUSY_TIMEOUT_MS, self.checkpoints.pages)
 
     def _behave(self, busy_timeout_ms: int, pages: int) -> None:
@@ -87,14 +87,23 @@ class OneHopConnection(aiosqlite.Connection):
             return
         if self._at_once and time.monotonic() - self._begun_at > _SHORT_SECONDS:
             self.leave_to_thread()
-        carried = self._waits_and_carries[1] > 0
         if self._at_once:
             self._conn.commit()
         else:
             await super().commit()
         changes, self._changes = self._changes, self._conn.total_changes
-        if self.checkpoints is not None and changes != self._changes and not carried:
-            self.checkpoints.written()
+        if self.checkpoints is not None and changes != self._changes:  # it may count too many: a turn is wasted then
+            self.checkpoints.committed(at_once=self._at_once, long=self._long)
+
+    async def empty_log(self, busy_timeout_ms: int) -> bool:
+        """Carry the log over and cut it off, in the thread and outside of any transaction; False when that was refused.
+
+        While another checkpoint runs beside it is, and at once, whatever the time-out
+        (sqlite.org/c3ref/wal_checkpoint_v2.html).
+        """
+        self._behave(busy_timeout_ms, 0)
+        rows, _ = await self.run("PRAGMA wal_checkpoint(TRUNCATE)", ())
+        return not rows[0][0]
 
     async def run(self, statement: str, values: Sequence[Any]) -> tuple[list[Any], int]:
         """Execute a statement; return its rows, and how many it changed."""
@@ -117,7 +126,6 @@ class OneHopConnection(aiosqlite.Connection):
         self.taken_beginning()
         if self.unanswered or self._conn.in_transaction:
             await super().rollback()
-            self._changes = self._conn.total_changes
 
 
 class _Cursor:

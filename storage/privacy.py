@@ -6,9 +6,7 @@ there any more. `retention` removes the husks.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -51,7 +49,7 @@ _HEARD_AGAIN: Final = _DAY
 # One who comes with an expired link is told so, instead of being told that it never existed.
 _EXPIRED_IS_TOLD: Final = 7 * _DAY
 # Whoever wants to write waits while a checkpoint waits for those who read: so it waits shortly, and comes again later.
-_BUSY_SECONDS: Final = 0.2
+_BUSY_MS: Final = 200
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
 _WIPED_SECONDS: Final = 300.0
@@ -219,8 +217,7 @@ async def wipe(database: Database, within: float = _WIPED_SECONDS) -> None:
     recycled.
     """
     if database.is_sqlite:
-        await _empty_log(str(database.url.database), within)
-        database.checkpoints.made()
+        await _empty_log(database, within)
     else:
         await _vacuum(database)
 
@@ -240,9 +237,9 @@ async def _vacuum(database: Database) -> None:
         await engine.dispose()
 
 
-async def _empty_log(path: str, within: float) -> None:
+async def _empty_log(database: Database, within: float) -> None:
     pause, given_up_at = _FIRST_PAUSE, asyncio.get_running_loop().time() + within
-    while not await asyncio.to_thread(_checkpoint, path):
+    while not await database.empty_log(_BUSY_MS):
         if asyncio.get_running_loop().time() + pause > given_up_at:
             raise DatabaseError(
                 "What was deleted is not off the disk yet: something keeps reading the database. The running bot tries "
@@ -250,17 +247,6 @@ async def _empty_log(path: str, within: float) -> None:
             )
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
-
-
-def _checkpoint(path: str) -> bool:
-    """Empty the log; False when that was refused.
-
-    While another checkpoint runs beside it is, and at once, whatever the time-out (sqlite.org/c3ref/wal_checkpoint_v2.html).
-    """
-    # On a connection of its own, because a checkpoint cannot be made inside a transaction.
-    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
-        refused, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return not refused
 
 
 async def _with_contacts(connection: AsyncConnection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

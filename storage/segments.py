@@ -341,8 +341,10 @@ async def _begun(database: Database, level: int, links: int, lo: int, hi: int) -
 
 async def _write(database: Database, made: Segment, keys: Keys64, slots: Slots) -> None:
     for rows in await asyncio.to_thread(lambda: list(_in_transactions(made, keys, slots))):
+        ended = database.checkpoints.ended
         async with database.transaction(long=True) as connection:
             await connection.exec_driver_sql(_insert(connection), rows)
+        database.checkpoints.written(ended)
 
 
 def _in_transactions(made: Segment, keys: Keys64, slots: Slots) -> Iterator[list[tuple[int, bytes]]]:
@@ -383,7 +385,10 @@ async def _clear(database: Database, segments: Sequence[Segment]) -> None:
                 first_id(each.id, bucket),
                 first_id(each.id, min(bucket + _BUCKETS_A_TRANSACTION, 1 << each.bits)),
             )
+            ended = database.checkpoints.ended
             async with database.transaction(long=True) as connection:
-                await connection.execute(sa.delete(posting).where(posting.c.id >= first, posting.c.id < end))
+                gone = await connection.execute(sa.delete(posting).where(posting.c.id >= first, posting.c.id < end))
+            if gone.rowcount:  # else nothing went into the log
+                database.checkpoints.written(ended)
         async with database.transaction() as connection:
             await connection.execute(sa.delete(segment).where(segment.c.id == each.id))

@@ -5,18 +5,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from storage import accounts, links, privacy
+from storage import accounts, links, privacy, segments
 from storage.checkpoints import PAGES
 from storage.database import Database
+from storage.engines import DatabaseError
 from storage.records import Direction, NetworkName
-from storage.tables import census
+from storage.tables import census, segment
 from tests.conftest import START
 
 ONLY_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -25,6 +28,8 @@ KEYS = np.arange(2_000, dtype=np.uint64)
 MARGIN = 1_000
 # So many transactions that all turns come: those that may wait for the disk and those that may not.
 ALL_TURNS = 70
+# Every list is put into the index at once.
+EAGER = segments.Sizes(pending=1)
 
 
 @pytest.fixture
@@ -45,6 +50,14 @@ async def kept(database: Database) -> int:
         return (await links.counts(connection)).lists
 
 
+async def index_with_nobody_in_it(database: Database, whose: int) -> None:
+    """Leave the index something to write when it is purged."""
+    await keep(database, whose, 0)
+    await segments.tend(database, EAGER)
+    async with database.transaction() as connection:
+        await links.remove(connection, whose)
+
+
 def log_in_bytes(database: Database) -> int:
     return Path(f"{database.url.database}-wal").stat().st_size
 
@@ -54,6 +67,32 @@ def log_in_use(database: Database) -> int:
     with closing(sqlite3.connect(str(database.url.database))) as connection:
         _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return int(pages)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """How many pages are in the log, and how many of them are in the file as well."""
+
+    pages: int
+    carried: int
+
+
+# Elsewhere: whoever closes a file gives up all locks that its process has on it, SQLite's too.
+_READ_LOG = """
+import struct, sys
+with open(sys.argv[1], "rb") as file:
+    header = file.read(136)  # sqlite.org/walformat.html: mxFrame and nBackfill
+print(*struct.unpack_from("=I", header, 16), *struct.unpack_from("=I", header, 96))
+"""
+
+
+async def log(database: Database) -> Log:
+    """Look at the log and leave it as it is."""
+    command = (sys.executable, "-c", _READ_LOG, f"{database.url.database}-shm")
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    answer, _ = await process.communicate()
+    pages, carried = answer.split()
+    return Log(int(pages), int(carried))
 
 
 @ONLY_SQLITE
@@ -129,13 +168,133 @@ async def test_what_is_written_in_masses_is_carried_over_at_once(database: Datab
 
 
 @ONLY_SQLITE
-async def test_after_a_wipe_the_log_is_begun_anew(database: Database, whose: int) -> None:
+@pytest.mark.parametrize("polls", [1, 15, 31])
+async def test_the_log_stays_short_however_many_find_nothing_to_do(database: Database, whose: int, polls: int) -> None:
+    for number in range(3 * PAGES // 40):
+        async with database.transaction() as connection:
+            keys = np.arange(20_000, dtype=np.uint64)  # 40 pages, in less time than would send it to the thread
+            await links.add(connection, whose, f"archive:{number}", Direction.FOLLOWING, keys, START, replace=True)
+        for _ in range(polls):
+            async with database.transaction() as connection:
+                await connection.execute(sa.select(sa.literal(1)))
+    assert log_in_bytes(database) < 4_120 * (PAGES + 40 * ALL_TURNS)
+
+
+@ONLY_SQLITE
+async def test_what_the_index_writes_is_carried_over_beside(database: Database, whose: int) -> None:
+    await privacy.wipe(database)
+    for number in range(3):
+        await keep(database, whose, number)
+    before = await log(database)
+    assert before.carried == 0
+    await segments.tend(database, EAGER)
+    assert (await log(database)).carried > before.pages
+
+
+@ONLY_SQLITE
+async def test_it_is_carried_over_while_more_is_still_to_be_written(database: Database, whose: int) -> None:
+    await index_with_nobody_in_it(database, whose)
+    await privacy.wipe(database)
+    async with database.much_written():
+        await segments.purge(database)
+        async with asyncio.timeout(60):
+            while not (await log(database)).carried:
+                pass
+
+
+@ONLY_SQLITE
+async def test_nothing_is_carried_over_beside_where_the_index_writes_nothing(database: Database, whose: int) -> None:
+    async with database.transaction() as connection:  # what a builder left that was killed before it wrote more
+        left = {"id": 1, "state": "building", "level": 0, "bits": 0, "links": 1, "lo": 1, "hi": 1}
+        await connection.execute(sa.insert(segment).values(**left))
+    await privacy.wipe(database)
+    with closing(sqlite3.connect(str(database.url.database))) as other:
+        other.execute("PRAGMA wal_autocheckpoint=0")
+        other.execute("CREATE TABLE long_log AS SELECT zeroblob(?) AS data", (4_096 * (PAGES + 10),))
+        other.commit()
+    assert await segments.tend(database)
+    async with database.much_written():
+        for number in range(4):
+            await keep(database, whose, number)
+    after = await log(database)
+    assert after.pages > PAGES
+    assert after.carried == 0
+    for number in (4, 5):  # the first looks again, the second begins the log anew
+        await keep(database, whose, number)
+    assert (await log(database)).pages < PAGES
+
+
+@ONLY_SQLITE
+async def test_who_is_told_to_stop_while_much_is_written_leaves_the_log_to_the_others(
+    database: Database, whose: int
+) -> None:
+    await index_with_nobody_in_it(database, whose)
+    purged, never = asyncio.Event(), asyncio.Event()
+
+    async def write_much() -> None:
+        async with database.much_written():
+            await segments.purge(database)
+            purged.set()
+            await never.wait()
+
+    writing = asyncio.create_task(write_much())
+    await purged.wait()
+    while not writing.done():  # again and again, whatever it is about
+        writing.cancel()
+        await asyncio.sleep(0)
+    assert writing.cancelled()
+    for number in range(20):
+        async with database.transaction() as connection:
+            keys = np.arange(120_000, dtype=np.uint64)
+            await links.add(connection, whose, f"mass:{number}", Direction.FOLLOWING, keys, START, replace=True)
+    for number in range(ALL_TURNS):
+        await keep(database, whose, number)
+    assert log_in_bytes(database) > 4_120 * PAGES
+    assert (await log(database)).pages < PAGES
+
+
+@ONLY_SQLITE
+async def test_after_a_wipe_the_log_is_begun_anew_in_the_thread(database: Database, whose: int) -> None:
+    committed_in: list[int] = []
+
+    def note(statement: str) -> None:
+        if statement == "COMMIT":
+            committed_in.append(threading.get_ident())
+
+    async with database.transaction() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.set_trace_callback(note)
     for number in range(ALL_TURNS):
         await keep(database, whose, number)
         if number % 10 == 5:
             await privacy.wipe(database)
             assert log_in_bytes(database) == 0
+        if number % 10 == 6:
+            assert committed_in[-1] != threading.get_ident()
+    assert threading.get_ident() in committed_in
     assert await kept(database) == ALL_TURNS
+
+
+@ONLY_SQLITE
+async def test_a_wipe_that_is_refused_leaves_nothing_to_be_carried_over_beside(database: Database, whose: int) -> None:
+    async with database.much_written():
+        await keep(database, whose, 1)
+        async with database.reading() as connection:
+            await links.counts(connection)
+            before = database.checkpoints.ended
+            database.checkpoints.written(before)  # as the index says of its rows
+            with pytest.raises(DatabaseError, match="not off the disk yet"):
+                await privacy.wipe(database, within=0)
+        ended = database.checkpoints.ended
+        database.checkpoints.written(before)  # of rows whose COMMIT it may have met
+        refused = await log(database)
+        assert refused.carried == refused.pages
+    assert database.checkpoints.ended == ended  # one more could meet the next COMMIT, which begins the log anew
+    await segments.tend(database, EAGER)
+    anew = await log(database)
+    assert 0 < anew.carried <= anew.pages < refused.pages
+    assert await kept(database) == 1
 
 
 @ONLY_SQLITE
