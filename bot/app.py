@@ -9,6 +9,7 @@ from typing import Final
 
 import httpx
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.announcing import Announcing
 from bot.asking import Consenting, LookingUp
@@ -22,7 +23,7 @@ from bot.networks.errors import Refused, Unavailable
 from bot.networks.guard import GuardedClient
 from bot.networks.identity_atproto import IdentityResolver
 from bot.networks.mastodon import MastodonNetwork
-from bot.networks.oauth_atproto import AtprotoOauth
+from bot.networks.oauth_atproto import AtprotoOauth, BadAddressError
 from bot.networks.oauth_mastodon import MastodonOauth
 from bot.networks.sessions import DatabaseSessions
 from bot.outbox import Outbox, Performer
@@ -95,12 +96,9 @@ async def open_app(loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = Tr
         if log_in and await database.is_empty():
             await database.upgrade()
         await database.check_version()
-        async with database.transaction() as connection:
-            if not await keys_in_use.is_the_same(connection, keys):
-                raise ConfigError(
-                    "REFLOCK_PSEUDONYM_KEY is not the key with which this database was filled: nobody in it would be "
-                    "found again. Restore the former key, or begin with an empty database."
-                )
+        with database.refusals_in_words():
+            async with database.transaction() as connection:
+                await _refuse_other_keys(connection, keys)
         trust = httpx.create_ssl_context(trust_env=False)  # a megabyte of certificates, so once for all
         guard = GuardedClient(allow_private=loaded.config.guard.allow_private, ssl_context=trust)
         stack.push_async_callback(guard.aclose)
@@ -135,6 +133,20 @@ async def open_app(loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = Tr
         )
 
 
+async def _refuse_other_keys(connection: AsyncConnection, keys: Keys) -> None:
+    """Refuse keys that are not those with which the database was filled."""
+    if not await keys_in_use.is_the_same(connection, keys):
+        raise ConfigError(
+            "REFLOCK_PSEUDONYM_KEY is not the key with which this database was filled: nobody in it would be "
+            "found again. Restore the former key, or begin with an empty database."
+        )
+    if not await keys_in_use.grants_open(connection, keys):
+        raise ConfigError(
+            "REFLOCK_GRANT_KEYS does not hold the key with which this database's secrets were encrypted. Put the former "
+            "key back, behind the newest; if it is lost, go on without what it encrypted: reflock db rotate --lost"
+        )
+
+
 async def _start(loaded: Loaded, network: Network) -> None:
     """Log in, or say in one line what is wrong and what to do."""
     address = {
@@ -165,10 +177,14 @@ def _oauth(loaded: Loaded, guard: GuardedClient, clock: Clock) -> tuple[AtprotoO
             atproto = AtprotoOauth(
                 guard, identities, public_url=public_url, clock=lambda: clock() / 1000, signing_key=signing_key
             )
+        except BadAddressError as error:
+            raise ConfigError(
+                f"[web] public_url: {error} Put a reverse proxy with TLS before the pages, and write its https address."
+            ) from None
         except ValueError as error:
             raise ConfigError(
-                f"[web] public_url or REFLOCK_CLIENT_KEY cannot be used for Bluesky's consent: {error}. A key that can "
-                "be: reflock init --directory new, then copy its line from new/.env."
+                f"REFLOCK_CLIENT_KEY cannot be used for Bluesky's consent: {error} One that can be: reflock init "
+                "--directory new, then copy its line from new/.env."
             ) from None
     return atproto, MastodonOauth(guard, public_url=public_url, clock=lambda: clock() / 1000)
 

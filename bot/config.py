@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from bot.config_values import Address, Handle
+from bot.config_values import Address, Handle, Site
 from handlers.context import Settings
 from storage.budgets import Allowance
 from storage.records import NetworkName
@@ -110,10 +110,10 @@ class MastodonSection(_Section):
 class WebSection(_Section):
     """The small pages behind one-time links."""
 
-    public_url: Address = Field(
+    public_url: Site = Field(
         "",
-        description="The https address under which people reach the pages. Empty: no pages; lists are typed by DM, and "
-        "only Mastodon-API servers can be connected.",
+        description="The https address under which people reach the pages, without a path. Empty: no pages; lists are "
+        "typed by DM, and only Mastodon-API servers can be connected.",
     )
     host: str = Field("127.0.0.1", description="The address to listen on; a reverse proxy with TLS stands before it.")
     port: int = Field(8080, ge=0, le=65535, description="The port to listen on.")

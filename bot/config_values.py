@@ -28,6 +28,16 @@ def _address(text: str) -> str:
     return text.rstrip("/")
 
 
+def _site(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(
+            "must have nothing behind the host: the pages are not found below a path; write it as in "
+            "https://reflock.example.org"
+        )
+    return text
+
+
 def _handle(text: str) -> str:
     if text and not _HANDLE.fullmatch(text):
         raise ValueError("is no handle of Bluesky; write it as in reflock.example.org, without @ and blanks")
@@ -35,4 +45,5 @@ def _handle(text: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+Site = Annotated[Address, AfterValidator(_site)]
 Handle = Annotated[str, AfterValidator(_handle)]

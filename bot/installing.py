@@ -57,6 +57,7 @@ def write_files(directory: Path) -> Iterator[str]:
             "REFLOCK_MASTODON_ACCESS_TOKEN=\n"
         ),
     }
+    written = False
     for name, text in contents.items():
         path = directory / name
         try:
@@ -66,7 +67,11 @@ def write_files(directory: Path) -> Iterator[str]:
             continue
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
+        written = True
         yield f"{path} written."
+    if not written:
+        yield "Nothing was written. To see what new ones look like, or for a new key: reflock init --directory new"
+        return
     yield (
         f"Next: fill in [bluesky] handle and [mastodon] base_url in {directory / 'config.toml'}, and the last two lines "
         f"of {directory / '.env'}; or switch a network off with enabled = false. Keep a copy of .env in a safe place. "

@@ -20,6 +20,8 @@ from handlers.stats import count
 from storage import accounts, claims, messages, reports, segments, segments_check
 from storage.copying import HOW_TO_TELL, Copied, copy
 from storage.database import CONFIGURED, Database
+from storage.keys import LostSecretError
+from storage.keys_in_use import take_grants
 from storage.records import Account, Claim
 from storage.rotation import rotate
 
@@ -124,12 +126,31 @@ async def rotate_keys(loaded: Loaded) -> None:
     keys = make_keys(loaded)
     async with open_database(loaded) as database:
         await database.check_version()
-        async with database.transaction() as connection:
-            rotated = await rotate(connection, keys)
+        try:
+            async with database.transaction() as connection:
+                rotated = await rotate(connection, keys)
+        except LostSecretError:
+            raise ConfigError(
+                "REFLOCK_GRANT_KEYS does not hold every key with which this database's secrets were encrypted: nothing was "
+                "done. Put the former key back, behind the newest."
+            ) from None
     if rotated:
         click.echo(f"{rotated} secrets encrypted anew. Keys that only encrypted older ones can be removed now.")
     else:
         click.echo(f"0 secrets are stored in {database.address}: nothing was done.")
+
+
+async def take_keys(loaded: Loaded) -> None:
+    """Go on with keys other than those by which secrets were encrypted, which are lost."""
+    keys = make_keys(loaded)
+    async with open_database(loaded) as database:
+        await database.check_version()
+        async with database.transaction() as connection:
+            await take_grants(connection, keys)
+    click.echo(
+        f"{database.address} is gone on with, with the keys in REFLOCK_GRANT_KEYS. Whoever gave a consent that they do not "
+        "open is asked for it anew."
+    )
 
 
 async def decide_claim(loaded: Loaded, claim_id: int, right: bool) -> None:  # a flag of the command line

@@ -250,8 +250,9 @@ async def _refuse_filled(database: Database) -> None:
                 used = used.where(sequence.c.value > 0)
             if table.name in there and await connection.scalar(used.limit(1)):
                 raise DatabaseError(
-                    f"{database.address} is not empty: there is something in its table {table.name}. Give a new, empty "
-                    "database; what is in this one is left as it is."
+                    f"{database.address} is not empty: there is something in its table {table.name}. Give another, empty "
+                    "database, or drop this one and make it anew if nobody needs it (to start Reflock on it is enough to fill it); "
+                    "it was left as it is."
                 )
 
 

@@ -7,8 +7,8 @@ read-then-write transactions silently lose updates or fail when they try to upgr
 import asyncio
 import fcntl
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +24,7 @@ from storage.checkpoints import Checkpoints
 from storage.engines import DatabaseError, opened, parse_url
 from storage.ready import ReadyEngine, ready
 from storage.tables import sequence
+from storage.trouble import refusal, why_it_cannot_be_opened
 
 # How often whoever holds a task looks whether the line to the server still stands.
 _LOST_AFTER_SECONDS: Final = 3.0
@@ -173,13 +174,15 @@ class Database:
 
     async def is_empty(self) -> bool:
         """Tell whether no revision was ever installed."""
-        async with self.reading() as connection:
-            return await connection.run_sync(_revision) is None
+        with self.refusals_in_words():
+            async with self.reading() as connection:
+                return await connection.run_sync(_revision) is None
 
     async def check_version(self) -> None:
         """Refuse a database that is older or newer than this code, saying which."""
-        async with self.reading() as connection:
-            found = await connection.run_sync(_revision)
+        with self.refusals_in_words():
+            async with self.reading() as connection:
+                found = await connection.run_sync(_revision)
         known = revisions()
         if found == known[-1]:
             return
@@ -203,11 +206,22 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
-        async with self.transaction() as connection:
-            # Alone from here on: Alembic keeps what it is about in the whole process. On SQLite any statement takes the lock.
-            alone = sa.literal(1) if self.is_sqlite else sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)
-            await connection.execute(sa.select(alone))
-            await connection.run_sync(run)
+        with self.refusals_in_words():
+            async with self.transaction() as connection:
+                # Alone from here on: Alembic keeps what it is about in the whole process. On SQLite any statement locks.
+                alone = sa.literal(1) if self.is_sqlite else sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)
+                await connection.execute(sa.select(alone))
+                await connection.run_sync(run)
+
+    @contextmanager
+    def refusals_in_words(self) -> Iterator[None]:
+        """Raise DatabaseError, saying what to do, when the server does not let us do something."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            if said := refusal(error, self.url.database or "", CONFIGURED):
+                raise DatabaseError(f"The server of {self.address} refuses: {said}") from error
+            raise
 
     def _hang_up(self) -> None:
         """Hang up on a server that is silent, on every line to it: whoever waits for an answer learns that none comes."""
@@ -379,11 +393,9 @@ async def next_number(connection: AsyncConnection, name: str) -> int:
 
 
 async def wait_for(database: Database, seconds: float, named: str = CONFIGURED) -> None:
-    """Wait until the database answers; raise DatabaseError with its own words when it does not in time."""
+    """Wait until the database answers; raise DatabaseError, saying what to do, when it refuses or does not in time."""
     try:
         async with asyncio.timeout(seconds), database.reading() as connection:
             await connection.execute(sa.text("SELECT 1"))
     except Exception as error:  # whatever drivers raise for a host or an option that cannot be
-        raise DatabaseError(
-            f"The database at {database.address} does not answer. Is it running, and is {named} right?"
-        ) from error
+        raise DatabaseError(why_it_cannot_be_opened(error, database.url, database.address, named)) from error

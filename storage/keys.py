@@ -24,10 +24,14 @@ _ID_DOMAIN: Final = 1
 _HANDLE_DOMAIN: Final = 2
 _CODE_ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # no 0/O, 1/I/L, U: read aloud and typed by hand
 _PSEUDONYM_BYTES: Final = 32  # AES-256
+_REMEDY: Final = (
+    "Put the former key back from your copy; on a new installation: reflock init --directory new, and copy its line "
+    "from new/.env."
+)
 
 
 class BadKeyError(Exception):
-    """A key cannot be used; the text says which and how to make one."""
+    """A key cannot be used; the text says which and what to do, a line for each."""
 
 
 class LostSecretError(Exception):
@@ -45,12 +49,18 @@ class Keys:
             raw = urlsafe_b64decode(pseudonym)
         except ValueError:
             raw = b""
-        if len(raw) != _PSEUDONYM_BYTES:
-            raise BadKeyError("The pseudonym key must be 32 bytes in base64. Make one with: reflock init")
-        try:
-            self._fernet = MultiFernet([Fernet(key) for key in grants])
-        except ValueError:
-            raise BadKeyError("A grant key is not a Fernet key. Make one with: reflock init") from None
+        wrong = [] if len(raw) == _PSEUDONYM_BYTES else ["REFLOCK_PSEUDONYM_KEY must be 32 bytes in base64"]
+        if not grants:
+            wrong.append("REFLOCK_GRANT_KEYS holds no key")
+        fernets = []
+        for number, key in enumerate(grants, 1):
+            try:
+                fernets.append(Fernet(key))
+            except ValueError:
+                wrong.append(f"REFLOCK_GRANT_KEYS: key {number} of {len(grants)} is not a Fernet key")
+        if wrong:
+            raise BadKeyError("\n".join(f"{each}. {_REMEDY}" for each in wrong))
+        self._fernet = MultiFernet(fernets)
         self._cipher = Cipher(algorithms.AES(raw), modes.ECB())  # one block per id: nothing is chained  # noqa: S305
         self._code_key = hmac.new(raw, b"reflock code digest", hashlib.sha256).digest()
 

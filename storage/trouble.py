@@ -1,5 +1,7 @@
-"""Tell trouble of the database from mistakes of ours."""
+"""Tell trouble of the database from mistakes of an operator's, and from mistakes of ours."""
 
+import shlex
+from collections.abc import Mapping
 from typing import Final
 
 import sqlalchemy as sa
@@ -8,6 +10,15 @@ import sqlalchemy as sa
 _SQLITE_TROUBLE: Final = frozenset({5, 6, 8, 10, 13, 14})
 # Connection, resources, an operator, the system (PostgreSQL's appendix on error codes).
 _POSTGRES_TROUBLE: Final = frozenset({"08", "53", "57", "58"})
+# What a PostgreSQL server that is there says when it will not have us, and what helps: `{name}` is the database's,
+# `{named}` where its address is written down.
+_REMEDIES: Final[Mapping[str, str]] = {
+    "3D000": "Make it with: createdb {name}",
+    "28000": "Check the user in {named}, and whether the server's pg_hba.conf lets it in.",
+    "28P01": "Check the user and the password in {named}.",
+    "42501": "Let its user own the database and all that is in it, as by: ALTER DATABASE {name} OWNER TO the user",
+}
+_NOT_A_DATABASE: Final = 26  # of SQLite's too
 # What is noted of an OSError with which connecting to the server failed: those of the networks' servers look the same.
 CONNECTING: Final = "while connecting to the database"
 
@@ -21,10 +32,50 @@ def is_trouble(error: BaseException) -> bool:
         return True
     if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
         return True
-    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    code = getattr(cause, "sqlite_errorcode", None)
-    state = str(getattr(cause, "sqlstate", None) or "")
-    return (code or 0) & 0xFF in _SQLITE_TROUBLE or state[:2] in _POSTGRES_TROUBLE
+    return _code(error) in _SQLITE_TROUBLE or _state(error)[:2] in _POSTGRES_TROUBLE
+
+
+def refusal(error: BaseException, name: str, named: str) -> str | None:
+    """Return why a server will not have us, in its own words, and what to do; None when it is not that.
+
+    No waiting mends it. `name` is the database's, `named` where its address is written down.
+    """
+    remedy = _REMEDIES.get(_state(error))
+    return remedy and f"{_said(error)}. {remedy.format(name=shlex.quote(name), named=named)}"
+
+
+def no_sqlite(path: object, named: str) -> str:
+    """Say that a file is something else, and what to do."""
+    return f"{path} is no SQLite database. Restore a backup, or change {named}."
+
+
+def why_it_cannot_be_opened(error: BaseException, url: sa.URL, address: str, named: str) -> str:
+    """Say what is wrong with a database that gave no answer, and what to do; `named` is where its address is written."""
+    if said := refusal(error, url.database or "", named):
+        return f"The server of {address} refuses: {said}"
+    if _state(error):
+        return f"The server of {address} answers, but cannot be used now: {_said(error)}. That may pass: try again."
+    if _code(error) == _NOT_A_DATABASE:
+        return no_sqlite(url.database, named)
+    if _code(error):
+        return f"{url.database} cannot be used: {_said(error)}. Is it another process's just now, and is {named} right?"
+    return f"The database at {address} does not answer. Is it running, and is {named} right?"
+
+
+def _code(error: BaseException) -> int:
+    """Return SQLite's code of an error, without its extended part; 0 when there is none."""
+    return (getattr(getattr(error, "orig", None) or error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def _state(error: BaseException) -> str:
+    """Return PostgreSQL's code of an error; empty when there is none."""
+    return str(getattr(getattr(error, "orig", None) or error, "sqlstate", None) or "")
+
+
+def _said(error: BaseException) -> str:
+    """Return the first line of what the database itself says, without the driver's additions."""
+    cause = getattr(error, "orig", None) or error
+    return str(cause.__cause__ or cause).partition("\n")[0].rstrip(".")
 
 
 def words_of(error: BaseException) -> str:

@@ -21,6 +21,17 @@ async def count_unreadable(connection: AsyncConnection, keys: Keys) -> tuple[int
     return stored, lost
 
 
+async def newest_secrets(connection: AsyncConnection) -> list[bytes]:
+    """Return one secret, the last by its key, of each table that holds any."""
+    found = []
+    for table in metadata.sorted_tables:
+        if "secret" in table.c:
+            key = next(iter(table.primary_key.columns))
+            there = sa.select(table.c.secret).where(table.c.secret.is_not(None), table.c.secret != b"")
+            found.append(await connection.scalar(there.order_by(key.desc()).limit(1)))
+    return [each for each in found if each is not None]
+
+
 async def _count(connection: AsyncConnection, keys: Keys, table: sa.Table) -> tuple[int, int]:
     """Count page by page: the secrets of all people together may be more than fits into memory."""
     key = next(iter(table.primary_key.columns))
@@ -34,12 +45,13 @@ async def _count(connection: AsyncConnection, keys: Keys, table: sa.Table) -> tu
     rows = (await connection.execute(page)).all()
     while rows:
         stored += len(rows)
-        lost += sum(not _opens(keys, row.secret) for row in rows)
+        lost += sum(not opens(keys, row.secret) for row in rows)
         rows = (await connection.execute(page.where(key > rows[-1].key))).all()
     return stored, lost
 
 
-def _opens(keys: Keys, secret: bytes) -> bool:
+def opens(keys: Keys, secret: bytes) -> bool:
+    """Tell whether one of the keys decrypts a secret."""
     try:
         keys.decrypt(secret)
     except LostSecretError:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from bot.app import open_app
 from bot.config import ConfigError, Loaded, load, parse
+from bot.operating import rotate_keys, take_keys
 from bot.sandbox.mastodon import MastodonSandbox
 from bot.web.serving import Server
+from storage import sessions
 from storage.database import Database, wait_for
 from storage.engines import DatabaseError, parse_url
 from storage.keys import Keys
@@ -247,3 +249,51 @@ async def test_another_pseudonym_key_is_refused_and_the_former_one_still_works(
                 pass
         async with open_app(flock.config, clock) as again:
             assert again.networks
+
+
+async def test_other_grant_keys_are_refused_until_the_former_ones_are_back_or_given_up(
+    database_url: str, clock: OwnClock
+) -> None:
+    async with open_flock(database_url, clock) as flock:
+        secrets = flock.config.secrets
+        former, latter = secrets.grant_keys.get_secret_value(), Keys.generate()[1]
+
+        def with_grants(*keys: str) -> Loaded:
+            changed = secrets.model_copy(update={"grant_keys": type(secrets.grant_keys)(",".join(keys))})
+            return flock.config.model_copy(update={"secrets": changed})
+
+        async def starts(*keys: str) -> None:
+            async with open_app(with_grants(*keys), clock) as again:
+                assert again.networks
+
+        with pytest.raises(ConfigError, match="REFLOCK_GRANT_KEYS does not hold the key"):
+            await starts(latter)
+        await starts(latter, former)
+        with pytest.raises(ConfigError, match="nothing was done"):
+            await rotate_keys(with_grants(latter))
+        await rotate_keys(with_grants(latter, former))
+        await starts(latter)
+        with pytest.raises(ConfigError, match="reflock db rotate --lost"):
+            await starts(former)
+        await take_keys(with_grants(former))
+        await starts(former)
+
+
+async def test_other_grant_keys_are_refused_where_an_earlier_reflock_kept_secrets(
+    tmp_path: Path, database: Database, database_url: str
+) -> None:
+    async with database.transaction() as connection:
+        await sessions.save(connection, Keys(*_generated()), "a session", "its secret")
+    config = write_configuration(tmp_path, "http://127.0.0.1:9")
+    with (tmp_path / ".env").open("a") as secrets:
+        secrets.write(f"REFLOCK_DATABASE_URL='{database_url}'\n")
+    process = await start(config, "run")
+    _, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    (line,) = error.decode().strip().splitlines()
+    assert "REFLOCK_GRANT_KEYS does not hold the key" in line
+
+
+def _generated() -> tuple[str, list[str]]:
+    pseudonym, grant = Keys.generate()
+    return pseudonym, [grant]

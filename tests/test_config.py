@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from bot.__main__ import main
 from bot.config import Config, ConfigError, Loaded, Secrets, load, parse
 from bot.installing import example, write_files
+from storage.keys import Keys
 from storage.records import NetworkName
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +120,53 @@ def test_an_address_with_a_name_or_a_password_in_it_is_refused_without_repeating
 
         assert said.startswith(f"{key}: must not hold a name or a password")
         assert "opensesame" not in said
+
+
+@pytest.mark.parametrize("end", ["/reflock", "/a/b/", "?a=b", "/#here"])
+def test_an_address_of_pages_below_a_path_is_refused(end: str) -> None:
+    said = _problem(f"[web]\npublic_url = 'https://host.example{end}'")
+
+    assert said.startswith("[web] public_url: must have nothing behind the host")
+
+
+def test_all_keys_that_are_none_are_told_with_where_the_former_ones_may_be(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(_FILLED_IN)
+    _, grant = Keys.generate()
+
+    ran = CliRunner().invoke(
+        main,
+        ["run", "--config", str(tmp_path / "config.toml")],
+        env={**_SECRETS, "REFLOCK_GRANT_KEYS": f"{grant},grant"},
+    )
+
+    assert ran.exit_code == 2
+    pseudonym, second = ran.output.splitlines()
+    assert pseudonym.startswith("reflock: REFLOCK_PSEUDONYM_KEY must be 32 bytes in base64. Put the former key back")
+    assert second.startswith("reflock: REFLOCK_GRANT_KEYS: key 2 of 2 is not a Fernet key. Put the former key back")
+    assert "on a new installation: reflock init --directory new" in second
+
+
+@pytest.mark.parametrize(
+    ("public_url", "blamed", "remedy"),
+    [
+        ("http://host.example", "[web] public_url", "Put a reverse proxy with TLS before the pages"),
+        ("https://host.example", "REFLOCK_CLIENT_KEY", "reflock init --directory new"),
+    ],
+)
+def test_the_address_and_the_client_key_are_blamed_for_their_own_mistakes(
+    tmp_path: Path, public_url: str, blamed: str, remedy: str
+) -> None:
+    (tmp_path / "config.toml").write_text(f'{_FILLED_IN}[web]\npublic_url = "{public_url}"\n')
+    pseudonym, grant = Keys.generate()
+    keys = {"REFLOCK_PSEUDONYM_KEY": pseudonym, "REFLOCK_GRANT_KEYS": grant, "REFLOCK_CLIENT_KEY": "no key"}
+
+    ran = CliRunner().invoke(main, ["run", "--config", str(tmp_path / "config.toml")], env={**_SECRETS, **keys})
+
+    assert ran.exit_code == 2
+    (line,) = ran.output.splitlines()
+    assert [name for name in ("[web] public_url", "REFLOCK_CLIENT_KEY") if name in line] == [blamed]
+    assert remedy in line
+    assert ".." not in line
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
@@ -238,7 +286,7 @@ def test_secrets_that_cannot_be_read_are_said_to_be_so(
 @pytest.mark.parametrize(
     ("spoilt", "said"),
     [
-        ({"REFLOCK_PSEUDONYM_KEY": "short"}, "The pseudonym key must be 32 bytes"),
+        ({"REFLOCK_PSEUDONYM_KEY": "short"}, "REFLOCK_PSEUDONYM_KEY must be 32 bytes"),
         ({"REFLOCK_DATABASE_URL": "mysql://db/reflock"}, "in SQLite or PostgreSQL, not in mysql"),
         ({"REFLOCK_DATABASE_URL": "postgresql://reflock:opensesame@127.0.0.1:9/none"}, "does not answer"),
     ],

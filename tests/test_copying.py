@@ -204,7 +204,7 @@ async def test_a_database_with_something_in_it_is_left_as_it_is(
 
     assert refused.returncode == 2
     assert "is not empty" in refused.stderr
-    assert "Give a new, empty database" in refused.stderr
+    assert "Give another, empty database, or drop this one and make it anew" in refused.stderr
     assert await everything(other) == there
 
 

@@ -208,11 +208,12 @@ async def test_a_network_that_is_off_is_not_asked(surgery: Surgery) -> None:
 
 async def test_keys_that_are_none_have_a_line(surgery: Surgery) -> None:
     await surgery.prepare()
-    surgery.secrets["REFLOCK_GRANT_KEYS"] = "not a Fernet key"
+    surgery.secrets["REFLOCK_GRANT_KEYS"] = "garbage"
     visit = await surgery.asks()
 
     assert visit.wrong == ["Keys"]
-    assert "reflock init" in visit.about("Keys")
+    assert "key 1 of 1 is not a Fernet key. Put the former key back" in visit.about("Keys")
+    assert "reflock init --directory new" in visit.about("Keys")
     assert "has to be right first" in visit.about("Keys fit the database")
 
 

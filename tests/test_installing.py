@@ -37,6 +37,17 @@ def test_what_exists_is_left_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "config.toml").exists()
 
 
+def test_where_nothing_was_written_nothing_is_to_be_filled_in(tmp_path: Path) -> None:
+    list(write_files(tmp_path))
+
+    said = list(write_files(tmp_path))
+
+    assert said[2] == (
+        "Nothing was written. To see what new ones look like, or for a new key: reflock init --directory new"
+    )
+    assert len(said) == 3
+
+
 def test_the_fresh_keys_can_be_used(tmp_path: Path) -> None:
     list(write_files(tmp_path))
 

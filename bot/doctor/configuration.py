@@ -50,5 +50,6 @@ async def _keys(here: Installation) -> Finding:
     try:
         make_keys(here.loaded)
     except BadKeyError as error:
-        return wrong(*sentences(str(error)))
+        parted = [sentences(line) for line in str(error).splitlines()]
+        return wrong("; ".join(found for found, _ in parted), parted[0][1])  # each has the same remedy
     return ok("the pseudonym key and the grant keys can be used")

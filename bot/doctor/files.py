@@ -6,9 +6,11 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from bot.doctor import Finding, Mend, ok, wrong
+from bot.doctor import Finding, Mend, ok, sentences, wrong
 from bot.doctor.installation import Installation
+from storage.database import CONFIGURED
 from storage.engines import DatabaseError, parse_url
+from storage.trouble import no_sqlite
 
 _OTHERS: Final = 0o077
 # SQLite's write-ahead log needs memory that all processes share, which these do not give (https://sqlite.org/wal.html).
@@ -78,7 +80,7 @@ def database_file(path: Path, here: Installation, keep_log: Mend) -> Finding:
     with path.open("rb") as file:
         head = file.read(20)
     if head and not head.startswith(_MAGIC):
-        return wrong(f"{path} is no SQLite database", "Restore a backup, or change [database] url.")
+        return wrong(*sentences(no_sqlite(path, CONFIGURED)))
     if head and head[18:20] != _WAL:
         return wrong(f"{path} has no write-ahead log", "It gets one by: reflock db upgrade", keep_log)
     return ok(f"{path}, with a write-ahead log{f', on {kind}' if kind else ''}")

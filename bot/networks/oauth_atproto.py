@@ -52,6 +52,10 @@ _ABOUT_US: Final = frozenset(
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
+class BadAddressError(ValueError):
+    """It is the web address that makes a configuration impossible."""
+
+
 @dataclass(frozen=True, slots=True)
 class AtprotoConsent(Kept):
     """What must be remembered between asking for consent and coming back; `expires_at` is epoch seconds."""
@@ -160,7 +164,7 @@ class AtprotoOauth:
             query = urlencode({"redirect_uri": f"{self._base}{CALLBACK_PATH}", "scope": scope})
             self.client_id = f"http://localhost?{query}"
         else:
-            raise ValueError(f"{public_url} can be no OAuth client: it must be https, or http on 127.0.0.1.")
+            raise BadAddressError(f"{public_url} can be no OAuth client: it must be https, or http on 127.0.0.1.")
         self.redirect_uri = f"{self._base}{CALLBACK_PATH}"
 
     def client_metadata(self) -> dict[str, Any]:
