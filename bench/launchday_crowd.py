@@ -124,6 +124,8 @@ class Day:
         self.weather = weather
         self.chance = random.Random(seed)
         self.servers = {name: Server(name, weather, self._reads) for name in NetworkName}
+        for me in range(crowd.people):  # who is in already has talked to the bot before
+            self.servers[crowd.network(me)].accepted.add(crowd.actor(me))
         self.x = X(weather, lambda number: int(crowd.x_ids[number]))
         self.life: Life | None = None
         self.alive = asyncio.Event()

@@ -22,6 +22,7 @@ from bench.launchday_clock import SimulatedLoop
 from bench.launchday_notes import Marks
 from bot.networks import Batch, FollowOrder, FollowOutcome, GrantInUse, Incoming, Say
 from bot.networks.bluesky_breaker import Breaker
+from bot.networks.bluesky_chat import APART_SECONDS, MOST_AT_ONCE
 from bot.networks.errors import NetworkError, PartlyDone, Unavailable
 from bot.networks.mailbag import Mailbag
 from bot.networks.ratelimits import AnnouncedLimits, RateLimited
@@ -47,7 +48,6 @@ _PAGE: Final = {NetworkName.BLUESKY: 100, NetworkName.MASTODON: 40}
 _CONVO_KNOWN_MS: Final = 600_000
 _ENOUGH: Final = 500
 _SIDE_BY_SIDE: Final = 10
-_MOST_AT_ONCE: Final = 100
 _DM: Final = {NetworkName.BLUESKY: 1_000, NetworkName.MASTODON: 450}
 
 Where = Literal["bluesky", "mastodon", "x", "all"]
@@ -213,7 +213,7 @@ class Adapter:
         self._server = server
         self._weather = server.weather
         self._breaker = Breaker(server.weather.loop.epoch_ms)
-        self._mailbag = Mailbag(self._post, at_most=_MOST_AT_ONCE)
+        self._mailbag = Mailbag(self._post, at_most=MOST_AT_ONCE, apart=APART_SECONDS)
         self._convos: dict[str, int] = {}
 
     async def start(self) -> None:

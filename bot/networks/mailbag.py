@@ -24,14 +24,20 @@ class Mailbag(Generic[Item, Receipt]):
     """Hand items over together; nothing waits for company, only for the request that is under way.
 
     `carry` takes so many items at most to the server, and returns what came of each in their order; what it raises came of
-    all of them.
+    all of them. Where several went together more will follow: the next request comes so many seconds later (`apart`).
     """
 
     def __init__(
-        self, carry: Callable[[list[Item]], Awaitable[Sequence[Receipt | NetworkError]]], *, at_most: int
+        self,
+        carry: Callable[[list[Item]], Awaitable[Sequence[Receipt | NetworkError]]],
+        *,
+        at_most: int,
+        apart: float = 0.0,
     ) -> None:
         self._carry = carry
         self._at_most = at_most
+        self._apart = apart
+        self._next_at = 0.0
         self._waiting: deque[_Parcel[Item, Receipt]] = deque()
         self._turn = asyncio.Lock()
 
@@ -51,6 +57,9 @@ class Mailbag(Generic[Item, Receipt]):
         return cast("Receipt", mine.receipt)
 
     async def _carry_some(self) -> None:
+        loop = asyncio.get_running_loop()
+        if (pause := self._next_at - loop.time()) > 0:
+            await asyncio.sleep(pause)
         bag = [self._waiting.popleft() for _ in range(min(self._at_most, len(self._waiting)))]
         # What holds should the owner of this turn be called off, while the others still want to know.
         problem: BaseException = Unavailable("Whoever asked for it as well was interrupted.")
@@ -60,6 +69,7 @@ class Mailbag(Generic[Item, Receipt]):
         except Exception as error:  # noqa: BLE001  # it is raised again, to each of them
             problem = error
         finally:
+            self._next_at = loop.time() + (self._apart if len(bag) > 1 else 0.0)
             for number, parcel in enumerate(bag):
                 receipt = receipts[number] if number < len(receipts) else problem
                 parcel.is_settled = True
