@@ -93,10 +93,10 @@ async def open_app(loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = Tr
     keys = make_keys(loaded)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(loaded))
-        if log_in and await database.is_empty():
-            await database.upgrade()
-        await database.check_version()
         with database.refusals_in_words():
+            if log_in and await database.is_empty():
+                await database.upgrade()
+            await database.check_version()
             async with database.transaction() as connection:
                 await _refuse_other_keys(connection, keys)
         trust = httpx.create_ssl_context(trust_env=False)  # a megabyte of certificates, so once for all

@@ -31,9 +31,10 @@ _LISTED: Final = 200
 async def upgrade_database(loaded: Loaded) -> None:
     """Bring the schema to this Reflock's revision."""
     async with open_database(loaded) as database:
-        empty = await database.is_empty()
-        await database.upgrade()
-        await database.check_version()
+        with database.refusals_in_words():
+            empty = await database.is_empty()
+            await database.upgrade()
+            await database.check_version()
         address = database.address
     click.echo(f"{address} is {'prepared' if empty else 'up to date'}.")
 

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from enum import StrEnum
 from typing import Any, Final
 
@@ -67,9 +67,10 @@ async def run_app(loaded: Loaded, role: Role = Role.ALL, worker: str | None = No
     if worker is not None:
         loaded = named(loaded, worker)
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_app(loaded, log_in=role is not Role.WEB) as app, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        app = await _begun(stack, open_app(loaded, log_in=role is not Role.WEB), stop)
+        if app is None:
+            return
         database, outage = app.events.database, app.events.outage
         if database.is_sqlite and role is not Role.ALL:
             raise ConfigError("Several processes need PostgreSQL: with SQLite, leave --role away.")
@@ -106,6 +107,32 @@ async def run_app(loaded: Loaded, role: Role = Role.ALL, worker: str | None = No
             _log.info("running", **facts)
             await stop.wait()
         _log.info("stopping")
+
+
+async def _begun(stack: AsyncExitStack, opening: AbstractAsyncContextManager[App], stop: asyncio.Event) -> App | None:
+    """Put a Reflock together; None when it was told to stop meanwhile: a log-in may take long, and is not waited for.
+
+    From then on whoever tells it to stop only sets the event.
+    """
+    task = asyncio.current_task()
+    beginning = True
+
+    def told() -> None:
+        if beginning and task is not None and not stop.is_set():
+            task.cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told)
+    try:
+        return await stack.enter_async_context(opening)
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        _log.info("stopping", why="told to before it ran")
+        return None
+    finally:
+        beginning = False
 
 
 async def _serve(app: App, stack: AsyncExitStack) -> str:

@@ -174,9 +174,8 @@ class Database:
 
     async def is_empty(self) -> bool:
         """Tell whether no revision was ever installed."""
-        with self.refusals_in_words():
-            async with self.reading() as connection:
-                return await connection.run_sync(_revision) is None
+        async with self.reading() as connection:
+            return await connection.run_sync(_revision) is None
 
     async def check_version(self) -> None:
         """Refuse a database that is older or newer than this code, saying which."""
@@ -206,12 +205,11 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
-        with self.refusals_in_words():
-            async with self.transaction() as connection:
-                # Alone from here on: Alembic keeps what it is about in the whole process. On SQLite any statement locks.
-                alone = sa.literal(1) if self.is_sqlite else sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)
-                await connection.execute(sa.select(alone))
-                await connection.run_sync(run)
+        async with self.transaction() as connection:
+            # Alone from here on: Alembic keeps what it is about in the whole process. On SQLite any statement takes the lock.
+            alone = sa.literal(1) if self.is_sqlite else sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)
+            await connection.execute(sa.select(alone))
+            await connection.run_sync(run)
 
     @contextmanager
     def refusals_in_words(self) -> Iterator[None]:

@@ -68,6 +68,32 @@ async def test_it_answers_and_ends_when_told_to(tmp_path: Path) -> None:
     assert "the bot's own" not in log.decode()
 
 
+@pytest.mark.parametrize("network", ["bluesky", "mastodon"])
+async def test_it_ends_when_told_to_while_it_logs_in_at_a_server_that_is_silent(tmp_path: Path, network: str) -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await ended.wait()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        config = write_configuration(tmp_path, address)
+        if network == "mastodon":
+            config.write_text(f'[mastodon]\nbase_url = "{address}"\n[bluesky]\nenabled = false\n[web]\nport = 0\n')
+            with (tmp_path / ".env").open("a") as secrets:
+                secrets.write("REFLOCK_MASTODON_ACCESS_TOKEN=token\n")
+        process = await start(config, "run")
+        await asyncio.wait_for(asked.wait(), 60)
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 60)
+        ended.set()
+    assert process.returncode == 0, log.decode()
+    assert "told to before it ran" in log.decode()
+    assert "Traceback" not in log.decode()
+
+
 @pytest.mark.parametrize("wrong", ["password", "address"])
 async def test_what_cannot_work_is_said_in_one_line(tmp_path: Path, wrong: str) -> None:
     async with BlueskySandbox() as sky:
