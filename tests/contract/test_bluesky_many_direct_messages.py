@@ -137,22 +137,22 @@ async def test_when_one_is_called_off_on_the_way_the_others_look_before_they_say
     assert texts(people[2], small_world.flock) == ["Hi!"]
 
 
-async def test_many_who_write_at_once_are_looked_up_together(bluesky: Scene) -> None:
-    bot, cursor = await bluesky.attentive()
-    people = await bluesky.people(5)
-    await bluesky.sky.settle()
+async def test_many_who_write_at_once_are_looked_up_together(small_world: Scene, stand_in: BlueskySandbox) -> None:
+    bot, cursor = await small_world.attentive()
+    people = await small_world.people(5)
+    await small_world.sky.settle()
     for each in people:
-        await each.dm(bluesky.flock.did, "hello")
-        await each.dm(bluesky.flock.did, "is anybody there?")
+        await each.dm(small_world.flock.did, "hello")
+        await each.dm(small_world.flock.did, "is anybody there?")
     # Were one of them asked for alone, nothing would be heard this time.
-    await bluesky.sky.plan(Fault("chat.bsky.convo.getConvo", status=500))
-    heard = await bluesky.heard(bot, cursor)
+    stand_in.faults.plan(Fault("chat.bsky.convo.getConvo", status=500))
+    heard = await small_world.heard(bot, cursor)
     assert sorted((message.handle, message.text) for message in heard) == sorted(
         (each.handle, text) for each in people for text in ("hello", "is anybody there?")
     )
     # Each of them is answered, and so was accepted.
     await asyncio.gather(*(bot.say(answer(message, "Hi!", key="first")) for message in heard[::2]))
-    assert {len(texts(each, bluesky.flock)) for each in people} == {1}
+    assert {len(texts(each, small_world.flock)) for each in people} == {1}
 
 
 async def test_where_conversations_cannot_be_listed_each_is_asked_for(bluesky: Scene) -> None:
