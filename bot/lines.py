@@ -18,6 +18,9 @@ _PROBE_LATER: Final = 1_000
 _PROBE_AT_MOST: Final = 5_000
 AFTER_OTHERS: Final = _PROBE_AT_MOST
 """Whoever asked in vain lets others be the next, so many milliseconds at least."""
+# So many lanes of a line write down at once what came of an act: all draw on one budget, so more would only queue for its
+# row, each with a connection that others need (measured on PostgreSQL: three workers do 1.8 times as much as with all 32).
+_STEPS_AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class WorkedLine:
     def __init__(self, line: Line, places: int) -> None:
         self.line: Final = line
         self.tasks: set[asyncio.Task[bool]] = set()
+        self.steps: Final = asyncio.Semaphore(_STEPS_AT_ONCE)
         self._places: Final = places
         # Leased, and not yet drawn on the budget; and whether something else waits until they have.
         self._undrawn = 0

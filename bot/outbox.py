@@ -202,7 +202,7 @@ class Outbox:
         """
         promised, drawn_at = False, self._events.clock()
         try:
-            due = await self._step(lease)
+            due = await self._step(line, lease)
         finally:
             if line.drawn():
                 self._events.on_promise()
@@ -211,11 +211,11 @@ class Outbox:
             performed = self._seen_by(line, replace(await self._while_leased(lease, act), drawn_at=drawn_at))
             promised, drawn_at = promised or not performed.promises_nothing, self._events.clock()
             try:
-                due = await self._step(lease, act[0], performed)
+                due = await self._step(line, lease, act[0], performed)
             except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
                 if not self._events.outage.met(KEEPING, error):
                     _log.exception("not settled", delivery=act[0].id, kind=act[0].kind, error=type(error).__name__)
-                due = await self._step(lease, act[0], _failed(act))
+                due = await self._step(line, lease, act[0], _failed(act))
         return due is None or promised
 
     def _seen_by(self, line: WorkedLine, performed: Performed) -> Performed:
@@ -229,10 +229,11 @@ class Outbox:
         return performed
 
     async def _step(
-        self, lease: Lease, first: Delivery | None = None, performed: Performed | None = None
+        self, line: WorkedLine, lease: Lease, first: Delivery | None = None, performed: Performed | None = None
     ) -> list[Delivery] | None:
         """Write down what came of the last act, and take the next; a deadlock must not make us act again."""
-        due, called_off = await patiently(lambda: self._step_once(lease, first, performed))
+        async with line.steps:
+            due, called_off = await patiently(lambda: self._step_once(lease, first, performed))
         # A lane that goes on says so itself; one that is through says it when it ends.
         if due and (called_off or (performed is not None and not performed.promises_nothing)):
             self._events.on_promise()

@@ -28,7 +28,7 @@ class OwnClock:
 
     def pass_seconds(self, seconds: float) -> None:
         """Let time go by."""
-        self.now += int(seconds * 1000)
+        self.now += round(seconds * 1000)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What lanes share, an allowance and a server: who goes first, what counts, and only an answer opens a line again."""
 
+import asyncio
 import socket
 
 import pytest
@@ -8,13 +9,14 @@ from bot.networks.bluesky_client import BlueskyClient
 from bot.networks.errors import NotAsked, Unavailable
 from bot.networks.mastodon_client import MastodonClient
 from bot.networks.sessions import DatabaseSessions
+from storage import budgets
 from storage.budgets import Allowance
 from storage.database import Database
 from storage.deliveries import Promise
 from storage.keys import Keys
 from storage.lanes import say_lane
 from storage.records import DeliveryKind, NetworkName
-from tests.conftest import OwnClock
+from tests.conftest import OwnClock, fresh_postgres
 from tests.promises import HOUR, House, begun, held, house_of
 from tests.reunion import until
 
@@ -301,3 +303,27 @@ async def test_a_notice_for_which_there_is_no_room_is_not_begun_over_and_over_fo
     for _ in range(4):
         await house.pass_seconds(600, one)
     assert {"later", "notice"} <= set(house.post.said)
+
+
+async def test_who_waits_for_an_allowance_leaves_the_database_to_others(
+    postgres: str, keys: Keys, clock: OwnClock
+) -> None:
+    """Another machine draws on it, and takes its time; each lane that waits for that holds a connection."""
+    database = Database(await fresh_postgres(postgres))
+    try:
+        await database.upgrade()
+        house, readers = house_of(database, keys, clock), [f"{number}" for number in range(32)]
+        house.share(allowance := Allowance(n=1_000, period=HOUR, burst=500))
+        for reader in readers:
+            await house.promise(reader, to=reader)
+        one = house.worker()
+        async with database.transaction() as elsewhere:
+            await budgets.take(elsewhere, house.post.lines[0].budget, [allowance], 1, clock())
+            assert await begun(one) == len(readers)
+            async with asyncio.timeout(10):
+                for number in range(100):
+                    await house.promise(f"meanwhile {number}", to="somebody else")
+        await one.drain()
+        assert sorted(house.post.said) == sorted(readers)
+    finally:
+        await database.close()
