@@ -106,7 +106,7 @@ def _room(tats: Mapping[int, int], allowances: Sequence[Allowance], now: int) ->
 def _ahead(allowance: Allowance, tats: Mapping[int, int], now: int) -> int:
     """Return the milliseconds at the even pace that are used of an allowance."""
     ahead = max(0, tats.get(allowance.period, 0) - now)
-    if ahead <= allowance.lasts(allowance.n):
+    if ahead <= max(allowance.period, allowance.lasts(allowance.burst)):
         return ahead
     # Further than any window reaches: a clock was ahead when it was written. What was done by it nobody knows, so of
     # the burst the last one is left, and the even pace. Clocks that differ by less are no mistake: it would be left anew
