@@ -8,10 +8,10 @@ from handlers.names import NETWORKS, plain_name
 from handlers.texts import N_, Texts
 from storage.records import Account
 
-# X counts to 280; characters in these ranges weigh 1, all others 2, and an address 23 (docs.x.com, "Counting
+# X counts to 280; characters outside of these ranges weigh 2, all others 1, and an address 23 (docs.x.com, "Counting
 # characters"; twitter-text's configuration v3).
 MOST: Final = 280
-_LIGHT: Final = ((0x0000, 0x10FF), (0x2000, 0x200D), (0x2010, 0x201F), (0x2032, 0x2037))
+_HEAVY: Final = re.compile("[^\u0000-\u10ff\u2000-\u200d\u2010-\u201f\u2032-\u2037]")
 _ADDRESS: Final = re.compile(r"(?:https?://)?[\w-]+(?:\.[\w-]+)+(?:/\S*)?")
 _ADDRESS_WEIGHT: Final = 23
 
@@ -20,7 +20,7 @@ def weight(text: str) -> int:
     """Return the most that X may count for a text: what looks like an address counts as one, or longer if it is."""
     found = _ADDRESS.findall(text)
     rest = _ADDRESS.sub("", text)
-    return sum(max(_ADDRESS_WEIGHT, len(each)) for each in found) + sum(_weight(letter) for letter in rest)
+    return sum(max(_ADDRESS_WEIGHT, len(each)) for each in found) + len(rest) + len(_HEAVY.findall(rest))
 
 
 def farewell(texts: Texts, accounts: Sequence[Account], code: str | None = None) -> str:
@@ -35,7 +35,3 @@ def farewell(texts: Texts, accounts: Sequence[Account], code: str | None = None)
 
 def _with(post: str, code: str | None) -> str:
     return f"{post} {code}" if code else post
-
-
-def _weight(letter: str) -> int:
-    return 1 if any(first <= ord(letter) <= last for first, last in _LIGHT) else 2

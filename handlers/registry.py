@@ -90,6 +90,8 @@ class Registry:
         state = self._state
         keys = lists[0] if len(lists) == 1 else np.concatenate(lists)
         known = np.flatnonzero(links.hold(state.keys, keys))
+        if not len(known):
+            return []
         first = np.searchsorted(state.keys, keys[known], side="left")
         counts = np.searchsorted(state.keys, keys[known], side="right") - first
         # Every place from first to last, of all keys at once.
@@ -97,7 +99,7 @@ class Registry:
         on = np.repeat(np.searchsorted(np.cumsum([len(each) for each in lists]), known, side="right"), counts)
         # A handle changes hands on X: it says who it was only of somebody who has proved it.
         stays = found["by_id"] | (found["evidence"] >= Evidence.POST)
-        if since is not None and len(found):
+        if since is not None:
             person = on * (found["person"].max() + 1) + found["person"]  # one number for a person on a list
             stays &= np.isin(person, person[stays & (found["seq"] > np.array(since, np.int64)[on])])
         found, on = found[stays], on[stays]
