@@ -1,12 +1,12 @@
 """A bot on a small Bluesky of its own, whom Alice writes to: the stage of stories about the adapter."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from bot.networks import Incoming, Say
 from bot.networks.bluesky import BlueskyNetwork
 from bot.networks.guard import GuardedClient
 from bot.networks.identity_atproto import IdentityResolver
@@ -53,7 +53,7 @@ class Requests:
 
 @pytest.fixture
 async def sky(clock: OwnClock) -> AsyncIterator[BlueskySandbox]:
-    async with BlueskySandbox(now=lambda: clock() / 1000) as sandbox:
+    async with BlueskySandbox(now=clock.seconds) as sandbox:
         yield sandbox
 
 
@@ -85,54 +85,31 @@ async def start(
     sky: BlueskySandbox, flock: BlueskyPerson, drawer: Drawer, guard: GuardedClient, clock: OwnClock
 ) -> AsyncIterator[Start]:
     """Start a bot; as often as a test likes."""
-    running: list[BlueskyNetwork] = []
     oauth = AtprotoOauth(
         guard,
         IdentityResolver(guard, plc_url=sky.url, resolver_url=sky.url),
         public_url="http://127.0.0.1:8899",
-        clock=lambda: clock() / 1000,
+        clock=clock.seconds,
     )
+    async with AsyncExitStack() as running:
 
-    async def start(password: str = flock.password) -> BlueskyNetwork:
-        network = BlueskyNetwork(
-            service_url=sky.url,
-            handle=flock.handle,
-            app_password=password,
-            oauth=oauth,
-            sessions=drawer,
-            clock=clock,
-            poll_seconds=0.01,
-        )
-        running.append(network)
-        await network.start()
-        return network
+        async def start(password: str = flock.password) -> BlueskyNetwork:
+            network = BlueskyNetwork(
+                service_url=sky.url,
+                handle=flock.handle,
+                app_password=password,
+                oauth=oauth,
+                sessions=drawer,
+                clock=clock,
+                poll_seconds=0.01,
+            )
+            running.push_async_callback(network.close)
+            await network.start()
+            return network
 
-    yield start
-    for network in running:
-        await network.close()
+        yield start
 
 
 @pytest.fixture
 async def bot(start: Start) -> BlueskyNetwork:
     return await start()
-
-
-def reply_to(heard: Incoming, text: str, *, key: str = "k1", public: bool = True, again: bool = False) -> Say:
-    first_at = heard.at if again else 0
-    return Say(
-        key,
-        heard.actor,
-        heard.handle,
-        text,
-        public=public,
-        thread=heard.thread,
-        language="en",
-        again=again,
-        first_at=first_at,
-    )
-
-
-def dm_to(person: BlueskyPerson, text: str, *, again: bool = False, first_at: int = 0) -> Say:
-    return Say(
-        "k1", person.did, person.handle, text, public=False, thread=None, language="en", again=again, first_at=first_at
-    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -304,6 +305,19 @@ def community(database: Database, clock: OwnClock, keys: Keys, **settings: Any) 
         **settings,
     }
     return Community(database, clock, World(keys, Settings(**values), Registry()))
+
+
+@pytest.fixture
+def town(database: Database, clock: OwnClock, keys: Keys) -> Community:
+    return community(database, clock, keys)
+
+
+async def later(town: Community, seconds: float = 61) -> list[str]:
+    """Let so much time go by, and return all that Alice has been told by then."""
+    await town.announce()
+    town.clock.pass_seconds(seconds)
+    await town.announce()
+    return town.told(ALICE)
 
 
 def actor_of(handle: str) -> tuple[NetworkName, str]:

@@ -26,6 +26,10 @@ class OwnClock:
         """Return the present."""
         return self.now
 
+    def seconds(self) -> float:
+        """Return the present in seconds, in which the small networks count."""
+        return self.now / 1000
+
     def pass_seconds(self, seconds: float) -> None:
         """Let time go by."""
         self.now += round(seconds * 1000)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import httpx
+import pytest
 from pydantic import SecretStr
 
 from bot.app import App, open_app
@@ -71,14 +72,10 @@ class Flock:
 @asynccontextmanager
 async def open_flock(database_url: str, clock: OwnClock, **sections: dict[str, object]) -> AsyncIterator[Flock]:
     """Start networks and a Reflock on them; `sections` override parts of the configuration."""
-
-    def seconds() -> float:
-        return clock() / 1000
-
     async with AsyncExitStack() as stack:
-        bluesky = await stack.enter_async_context(BlueskySandbox(now=seconds))
-        mastodon = await stack.enter_async_context(MastodonSandbox(now=seconds))
-        x = await stack.enter_async_context(XSandbox(now=seconds))
+        bluesky = await stack.enter_async_context(BlueskySandbox(now=clock.seconds))
+        mastodon = await stack.enter_async_context(MastodonSandbox(now=clock.seconds))
+        x = await stack.enter_async_context(XSandbox(now=clock.seconds))
         bluesky_bot = bluesky.create_account(BOT, password="bot-app-password", bot=True)
         mastodon_bot = mastodon.create_account("reflock", bot=True)
         server = Server()
@@ -88,6 +85,13 @@ async def open_flock(database_url: str, clock: OwnClock, **sections: dict[str, o
         server.app = web(app.events, app.consents, loaded)
         await stack.enter_async_context(server)
         yield Flock(app, bluesky, mastodon, x, bluesky_bot, mastodon_bot, server.url, clock, loaded, stack)
+
+
+@pytest.fixture
+async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
+    """Give a whole Reflock that is configured as most are."""
+    async with open_flock(database_url, clock) as opened:
+        yield opened
 
 
 def _configuration(

@@ -1,13 +1,12 @@
 """A bot on a small Mastodon of its own, whom Alice writes to: the stage of stories about the adapter."""
 
-import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 
-from bot.networks import Incoming, Say
 from bot.networks.guard import GuardedClient
 from bot.networks.mastodon import MastodonNetwork
 from bot.networks.oauth_mastodon import MastodonOauth
@@ -22,7 +21,7 @@ Start = Callable[..., Awaitable[MastodonNetwork]]
 
 @pytest.fixture
 async def town(clock: OwnClock) -> AsyncIterator[MastodonSandbox]:
-    async with MastodonSandbox(now=lambda: clock() / 1000) as sandbox:
+    async with MastodonSandbox(now=clock.seconds) as sandbox:
         yield sandbox
 
 
@@ -39,11 +38,18 @@ def alice(town: MastodonSandbox) -> MastodonPerson:
 
 
 @pytest.fixture
-async def start(town: MastodonSandbox, flock: MastodonPerson, clock: OwnClock) -> AsyncIterator[Start]:
+async def guard(town: MastodonSandbox) -> AsyncIterator[GuardedClient]:
+    async with GuardedClient(allow_private=frozenset({urlsplit(town.url).netloc})) as client:
+        yield client
+
+
+@pytest.fixture
+async def start(
+    town: MastodonSandbox, flock: MastodonPerson, guard: GuardedClient, clock: OwnClock
+) -> AsyncIterator[Start]:
     """Start a bot; as often as a test likes."""
-    running: list[MastodonNetwork] = []
-    async with GuardedClient(allow_private=frozenset({urlsplit(town.url).netloc})) as guard:
-        oauth = MastodonOauth(guard, public_url=None, clock=lambda: clock() / 1000)
+    oauth = MastodonOauth(guard, public_url=None, clock=clock.seconds)
+    async with AsyncExitStack() as running:
 
         async def start(token: str = flock.token, *, streaming: bool = False, poll: float = 0.01) -> MastodonNetwork:
             network = MastodonNetwork(
@@ -55,13 +61,11 @@ async def start(town: MastodonSandbox, flock: MastodonPerson, clock: OwnClock) -
                 poll_seconds=poll,
                 streaming=streaming,
             )
-            running.append(network)
+            running.push_async_callback(network.close)
             await network.start()
             return network
 
         yield start
-        for network in running:
-            await network.close()
 
 
 @pytest.fixture
@@ -76,18 +80,18 @@ async def cursor(bot: MastodonNetwork, alice: MastodonPerson, flock: MastodonPer
     return (await bot.hear(None)).cursor
 
 
-@contextlib.asynccontextmanager
+@asynccontextmanager
 async def bot_among(quirks: Quirks, clock: OwnClock) -> AsyncIterator[tuple[MastodonNetwork, MastodonSandbox]]:
     """Start a bot on a server of another character, where its account is "flock"."""
     async with (
-        MastodonSandbox(now=lambda: clock() / 1000, quirks=quirks) as there,
+        MastodonSandbox(now=clock.seconds, quirks=quirks) as there,
         GuardedClient(allow_private=frozenset({there.domain})) as guard,
     ):
         bot = MastodonNetwork(
             base_url=there.url,
             access_token=there.create_account("flock").token,
             guard=guard,
-            oauth=MastodonOauth(guard, public_url=None, clock=lambda: clock() / 1000),
+            oauth=MastodonOauth(guard, public_url=None, clock=clock.seconds),
             clock=clock,
             poll_seconds=1,
             streaming=False,
@@ -99,34 +103,6 @@ async def bot_among(quirks: Quirks, clock: OwnClock) -> AsyncIterator[tuple[Mast
 
 def flock_of(there: MastodonSandbox) -> MastodonPerson:
     return next(person for person in there.people.values() if person.acct == "flock")
-
-
-def reply_to(heard: Incoming, text: str, *, key: str = "k1", public: bool = True, first_at: int = 0) -> Say:
-    return Say(
-        key,
-        heard.actor,
-        heard.handle,
-        text,
-        public=public,
-        thread=heard.thread,
-        language="en",
-        again=first_at > 0,
-        first_at=first_at,
-    )
-
-
-def dm_to(person: MastodonPerson, text: str, *, key: str = "k1", first_at: int = 0) -> Say:
-    return Say(
-        key,
-        person.actor,
-        person.handle,
-        text,
-        public=False,
-        thread=None,
-        language="fr",
-        again=first_at > 0,
-        first_at=first_at,
-    )
 
 
 def published_as(town: MastodonSandbox, flock: MastodonPerson, shown_to: Visibility) -> None:

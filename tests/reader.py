@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
+import sqlalchemy as sa
 
 from bot.sandbox.bluesky.people import BlueskyPerson
 from bot.sandbox.mastodon import MastodonPerson
@@ -14,6 +16,7 @@ from handlers.archive import Lists
 from storage import accounts, claims
 from storage.codes import Purpose
 from storage.records import Evidence, NetworkName
+from storage.tables import batch
 from tests.flock import Flock
 from tests.visits import asks, csrf, enter, link_to
 
@@ -110,3 +113,14 @@ async def reader(flock: Flock) -> Reader:
     browser = flock.new_browser()
     await enter(browser, await link_to(flock, alice, Purpose.CONTACTS))
     return Reader(flock, alice, browser)
+
+
+@pytest.fixture
+async def alice(flock: Flock) -> Reader:
+    return await reader(flock)
+
+
+async def batches(flock: Flock) -> int:
+    """Return how many batches have been begun."""
+    async with flock.app.events.database.reading() as connection:
+        return int(await connection.scalar(sa.select(sa.func.count()).select_from(batch)) or 0)

@@ -2,26 +2,20 @@
 
 import io
 import zipfile
-from collections.abc import AsyncIterator
 
 import pytest
 
 from bot.sandbox.archive import following_js
 from handlers.archive import ArchiveError, read_archive
 from handlers.words import WordError, x_handle
-from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
+from tests.flock import Flock, flock
 from tests.test_journey import Traveller, new_person
+
+__all__ = ["flock"]  # fixtures
 
 LONG_S = "ſ" * 12
 TOO_LONG_A_NUMBER = f"following-part{'1' * 5000}.js"
 ONE = b'[{"following":{"accountId":"12"}}]'
-
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("network", ["bluesky", "mastodon"])

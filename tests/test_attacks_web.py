@@ -1,7 +1,6 @@
 """Browsers that are none: forms in odd encodings, forms without end, cookies and links that are somebody else's."""
 
 import json
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -9,16 +8,11 @@ import pytest
 from bot.sandbox.archive import following_js
 from storage import accounts, deliveries, grants, links
 from storage.keys import Keys
-from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
+from tests.flock import Flock, flock
 from tests.test_journey import Traveller, new_person, one_time_link
 from tests.visits import SCRIPT, csrf, enter, upload
 
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
+__all__ = ["flock"]  # fixtures
 
 
 @pytest.fixture

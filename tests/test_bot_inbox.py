@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -26,14 +25,10 @@ from storage.database import Database
 from storage.records import NetworkName
 from storage.tables import message, person
 from tests.conftest import START, OwnClock
-from tests.flock import Flock, open_flock
+from tests.flock import Flock, flock, open_flock
 from tests.reunion import code_in, traveller
 
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
+__all__ = ["flock"]  # fixtures
 
 
 @command("help", "Break", fr=("aide",))

@@ -1,6 +1,5 @@
 """What is heard together is decided together, and yet each message stands for itself."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -12,14 +11,9 @@ from handlers.routing import Router, command
 from storage import messages
 from storage.records import NetworkName
 from storage.tables import account, delivery, message, person
-from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
+from tests.flock import Flock, flock
 
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
+__all__ = ["flock"]  # fixtures
 
 
 class Killed(BaseException):

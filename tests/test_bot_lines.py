@@ -9,6 +9,7 @@ from bot.networks.bluesky_client import BlueskyClient
 from bot.networks.errors import NotAsked, Unavailable
 from bot.networks.mastodon_client import MastodonClient
 from bot.networks.sessions import DatabaseSessions
+from bot.outbox import Outbox
 from storage import budgets
 from storage.budgets import Allowance
 from storage.database import Database
@@ -24,6 +25,14 @@ from tests.reunion import until
 @pytest.fixture
 def house(database: Database, keys: Keys, clock: OwnClock) -> House:
     return house_of(database, keys, clock)
+
+
+async def too_many_for_90_seconds(house: House, worker: Outbox) -> None:
+    """Have the server name a time to two, "a" and "b": one alone may have asked for what the others do not need."""
+    for name in ("a", "b"):
+        house.post.troubles[name] = [Unavailable("too many", retry_in=90)]
+        await house.promise(name, to=name)
+    await house.settle(worker)
 
 
 async def test_a_crowd_that_waits_for_an_allowance_is_served_in_turn(house: House) -> None:
@@ -111,10 +120,7 @@ async def test_a_clock_that_is_set_back_keeps_nobody_waiting(house: House) -> No
 async def test_a_time_that_was_named_before_the_clock_was_set_back_is_over(house: House) -> None:
     house.share(Allowance(n=1_000, period=HOUR, burst=500))
     one = house.worker()
-    for name in ("a", "b"):  # one alone may have asked for what the others do not need
-        house.post.troubles[name] = [Unavailable("too many", retry_in=90)]
-        await house.promise(name, to=name)
-    await house.settle(one)
+    await too_many_for_90_seconds(house, one)
     house.clock.pass_seconds(-300)
     await house.promise("c", to="carol")
     await house.settle(one)
@@ -165,10 +171,7 @@ async def test_an_answer_that_a_server_cannot_take_keeps_no_notice_waiting(house
 async def test_a_time_that_a_server_names_holds_for_everybody(house: House) -> None:
     house.share(Allowance(n=1000, period=HOUR, burst=500))
     one = house.worker()
-    for name in ("a", "b"):  # one alone may have asked for what the others do not need
-        house.post.troubles[name] = [Unavailable("too many", retry_in=90)]
-        await house.promise(name, to=name)
-    await house.settle(one)
+    await too_many_for_90_seconds(house, one)
     await house.promise("c", to="carol")
     await house.pass_seconds(89, one)
     assert sorted(house.post.begun) == ["a", "b"]
@@ -320,7 +323,7 @@ async def test_who_waits_for_an_allowance_leaves_the_database_to_others(
         async with database.transaction() as elsewhere:
             await budgets.take(elsewhere, house.post.lines[0].budget, [allowance], 1, clock())
             assert await begun(one) == len(readers)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 for number in range(100):
                     await house.promise(f"meanwhile {number}", to="somebody else")
         await one.drain()

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,18 +17,14 @@ from bot.sandbox.faults import Fault
 from storage import messages
 from storage.records import NetworkName
 from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
+from tests.flock import Flock, flock, open_flock
 from tests.reunion import bot_dms, code_in, conversing, friends_of, reborn, said_once, traveller
+
+__all__ = ["flock"]  # fixtures
 
 NETWORKS = ["bluesky", "mastodon"]
 SPEAK = {"bluesky": "chat.bsky.convo.sendMessage", "mastodon": "/api/v1/statuses"}
 HOUR, DAY = 3_600, 86_400
-
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("network", NETWORKS)

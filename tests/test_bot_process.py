@@ -55,15 +55,15 @@ async def test_it_answers_and_ends_when_told_to(tmp_path: Path) -> None:
         config = write_configuration(tmp_path, sky.url)
         process = await start(config, "run")
         try:
-            await sky.changed(lambda: alice.received_dms(bot), 30)
+            await sky.changed(lambda: alice.received_dms(bot), 60)
             second = await start(config, "run")
-            _, refused = await asyncio.wait_for(second.communicate(), 30)
+            _, refused = await asyncio.wait_for(second.communicate(), 60)
             assert second.returncode == 2
             assert len(refused.decode().strip().splitlines()) == 1, refused.decode()
             assert "Another Reflock" in refused.decode()
         finally:
             process.send_signal(signal.SIGTERM)
-            _, log = await asyncio.wait_for(process.communicate(), 30)
+            _, log = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, log.decode()
     assert "the bot's own" not in log.decode()
 

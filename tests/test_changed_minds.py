@@ -7,21 +7,15 @@ import sqlalchemy as sa
 
 from handlers import privacy
 from storage import accounts, deliveries, lanes, merging
-from storage.database import Database
-from storage.keys import Keys
 from storage.records import Delivery, DeliveryKind, Evidence
 from storage.tables import delivery
-from tests.community import ALICE, BOB, CAROL, DAVE, Community, actor_of, community
-from tests.conftest import OwnClock
+from tests.community import ALICE, BOB, CAROL, DAVE, Community, actor_of, later, town
+
+__all__ = ["town"]  # a fixture
 
 ALICE_THERE = "alice@piaille.fr"
 ERIN = "erin.bsky.social"
 ME = actor_of(ALICE)[1]
-
-
-@pytest.fixture
-def town(database: Database, clock: OwnClock, keys: Keys) -> Community:
-    return community(database, clock, keys)
 
 
 async def waits(town: Community, *x_ids: int) -> None:
@@ -29,13 +23,6 @@ async def waits(town: Community, *x_ids: int) -> None:
     await town.uploads(ALICE, list(x_ids))
     town.clock.pass_seconds(61)
     await town.announce()
-
-
-async def later(town: Community, seconds: float = 61) -> list[str]:
-    await town.announce()
-    town.clock.pass_seconds(seconds)
-    await town.announce()
-    return town.told(ALICE)
 
 
 async def promised(town: Community, *handles: str) -> None:

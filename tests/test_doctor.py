@@ -252,7 +252,7 @@ async def test_a_skewed_clock_has_a_line_for_each_server_with_its_limit(
         line = visit.about(f"Clock ({server.url.removeprefix('http://')})")
         off = re.search(rf"clock is (\d+) seconds {words}", line)
         assert off, line
-        assert 100 < int(off[1]) <= 121
+        assert abs(int(off[1]) - 120) < 20  # the Date of an answer may be some seconds old on a busy machine
         assert "allowed here: 5 seconds ahead, 30 behind" in line
         assert "timedatectl set-ntp true" in line
 

@@ -12,7 +12,9 @@ from storage.keys import Keys
 from storage.records import DeliveryKind, DeliveryState, GrantState, NetworkName
 from storage.tables import consent, consent_grant, delivery
 from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
+from tests.flock import Flock, flock, open_flock
+
+__all__ = ["flock"]  # fixtures
 
 NO_PAGES: dict[str, object] = {"public_url": ""}
 
@@ -155,39 +157,33 @@ def given_by(flock: Flock, person_id: int, asker: str, actor: str, handle: str) 
     )
 
 
-async def test_an_account_nobody_has_spoken_from_becomes_ones_own_by_consenting(
-    database_url: str, clock: OwnClock
-) -> None:
-    async with open_flock(database_url, clock) as flock:
-        alice, other = flock.mastodon.create_account("alice"), flock.bluesky.create_account("alice.test")
-        await asks(flock, alice, "hello")
-        async with flock.app.events.event("consent", alice.actor) as ctx:
-            taken = await consents.granted(ctx, given_by(flock, ctx.person.id, alice.actor, other.did, other.handle))
-            assert taken.kept
-            assert "undo will not work" in taken.text
-            both = (await accounts.accounts_of(ctx.connection, [ctx.person.id]))[ctx.person.id]
-            assert {each.id for each in both} == {alice.actor, other.did}
-            (grant,) = await grants.active(ctx.connection, ctx.person.id)
-            assert (grant.account_id, grant.person_id) == (other.did, ctx.person.id)
+async def test_an_account_nobody_has_spoken_from_becomes_ones_own_by_consenting(flock: Flock) -> None:
+    alice, other = flock.mastodon.create_account("alice"), flock.bluesky.create_account("alice.test")
+    await asks(flock, alice, "hello")
+    async with flock.app.events.event("consent", alice.actor) as ctx:
+        taken = await consents.granted(ctx, given_by(flock, ctx.person.id, alice.actor, other.did, other.handle))
+        assert taken.kept
+        assert "undo will not work" in taken.text
+        both = (await accounts.accounts_of(ctx.connection, [ctx.person.id]))[ctx.person.id]
+        assert {each.id for each in both} == {alice.actor, other.did}
+        (grant,) = await grants.active(ctx.connection, ctx.person.id)
+        assert (grant.account_id, grant.person_id) == (other.did, ctx.person.id)
 
 
-async def test_a_consent_by_somebody_elses_link_joins_nobody_and_is_given_back(
-    database_url: str, clock: OwnClock
-) -> None:
-    async with open_flock(database_url, clock) as flock:
-        mallory, alice = flock.mastodon.create_account("mallory"), flock.bluesky.create_account("alice.test")
-        await asks(flock, mallory, "hello")
-        alice.dm(flock.bluesky_bot, "hello")
-        await flock.settle()
-        async with flock.app.events.event("consent", mallory.actor) as ctx:
-            taken = await consents.granted(ctx, given_by(flock, ctx.person.id, mallory.actor, alice.did, alice.handle))
-            assert not taken.kept
-            assert "send me link" in taken.text
-            mine = (await accounts.accounts_of(ctx.connection, [ctx.person.id]))[ctx.person.id]
-            assert [each.id for each in mine] == [mallory.actor]
-            assert await grants.of_account(ctx.connection, alice.did) is None
-            revoked = sa.select(sa.func.count()).where(delivery.c.kind == DeliveryKind.REVOKE.value)
-            assert await ctx.connection.scalar(revoked) == 1
+async def test_a_consent_by_somebody_elses_link_joins_nobody_and_is_given_back(flock: Flock) -> None:
+    mallory, alice = flock.mastodon.create_account("mallory"), flock.bluesky.create_account("alice.test")
+    await asks(flock, mallory, "hello")
+    alice.dm(flock.bluesky_bot, "hello")
+    await flock.settle()
+    async with flock.app.events.event("consent", mallory.actor) as ctx:
+        taken = await consents.granted(ctx, given_by(flock, ctx.person.id, mallory.actor, alice.did, alice.handle))
+        assert not taken.kept
+        assert "send me link" in taken.text
+        mine = (await accounts.accounts_of(ctx.connection, [ctx.person.id]))[ctx.person.id]
+        assert [each.id for each in mine] == [mallory.actor]
+        assert await grants.of_account(ctx.connection, alice.did) is None
+        revoked = sa.select(sa.func.count()).where(delivery.c.kind == DeliveryKind.REVOKE.value)
+        assert await ctx.connection.scalar(revoked) == 1
 
 
 async def test_secrets_are_encrypted_anew_with_the_newest_key(database: Database, clock: OwnClock) -> None:

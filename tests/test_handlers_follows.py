@@ -2,24 +2,18 @@
 
 import json
 
-import pytest
-
 from handlers import follows
 from storage import deliveries, lanes
 from storage.database import Database
-from storage.keys import Keys
 from storage.records import DeliveryKind, Evidence
 from storage.tables import delivery
-from tests.community import ALICE, BOB, CAROL, DAVE, MASTODON, Community, Outcome, actor_of, community
+from tests.community import ALICE, BOB, CAROL, DAVE, MASTODON, Community, Outcome, actor_of, town
 from tests.conftest import OwnClock
+
+__all__ = ["town"]  # a fixture
 
 ALICE_THERE = "alice@piaille.fr"
 ME = actor_of(ALICE)[1]
-
-
-@pytest.fixture
-def town(database: Database, clock: OwnClock, keys: Keys) -> Community:
-    return community(database, clock, keys)
 
 
 async def three_contacts(town: Community) -> None:

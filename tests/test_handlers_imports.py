@@ -11,13 +11,10 @@ from storage.codes import Purpose
 from storage.database import Database
 from storage.keys import Keys
 from storage.records import Evidence
-from tests.community import ALICE, BOB, CAROL, DAVE, Community, community
+from tests.community import ALICE, BOB, CAROL, DAVE, Community, community, town
 from tests.conftest import OwnClock
 
-
-@pytest.fixture
-def town(database: Database, clock: OwnClock, keys: Keys) -> Community:
-    return community(database, clock, keys)
+__all__ = ["town"]  # a fixture
 
 
 async def test_import_gives_a_link_that_works_once_and_only_for_its_owner(town: Community) -> None:

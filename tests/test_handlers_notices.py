@@ -11,7 +11,7 @@ from storage.database import Database
 from storage.keys import Keys
 from storage.records import Cadence, DeliveryKind, Direction, Evidence
 from storage.tables import arrival, delivery, person, told
-from tests.community import ALICE, BOB, CAROL, DAVE, Community, actor_of, community
+from tests.community import ALICE, BOB, CAROL, DAVE, Community, actor_of, community, later
 from tests.conftest import START, OwnClock
 
 DAY = 86_400
@@ -29,13 +29,6 @@ async def waits(town: Community, *x_ids: int) -> None:
     await town.uploads(ALICE, list(x_ids))
     town.clock.pass_seconds(61)
     await town.announce()
-
-
-async def later(town: Community, seconds: float = 61) -> list[str]:
-    await town.announce()
-    town.clock.pass_seconds(seconds)
-    await town.announce()
-    return town.told(ALICE)
 
 
 async def test_a_newcomer_is_announced_by_name_once_ever(town: Community) -> None:

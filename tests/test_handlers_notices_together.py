@@ -1,7 +1,6 @@
 """Many are told of newcomers in one pass: each of their own, whatever becomes of the others; and noted page by page."""
 
 import numpy as np
-import pytest
 import sqlalchemy as sa
 
 from handlers import notices
@@ -10,13 +9,9 @@ from storage.database import Database
 from storage.keys import Keys
 from storage.records import Direction
 from storage.tables import delivery, person
-from tests.community import ALICE, BOB, CAROL, DAVE, Community, actor_of, community
-from tests.conftest import OwnClock
+from tests.community import ALICE, BOB, CAROL, DAVE, Community, actor_of, town
 
-
-@pytest.fixture
-def town(database: Database, clock: OwnClock, keys: Keys) -> Community:
-    return community(database, clock, keys)
+__all__ = ["town"]  # a fixture
 
 
 def reader(number: int) -> str:

@@ -10,12 +10,15 @@ from bot.sandbox.bluesky.people import BlueskyPerson
 from bot.sandbox.mastodon import MastodonPerson
 from handlers import privacy, router
 from handlers.archive import read_archive
+from handlers.claims import evidence_from_archive
 from handlers.imports import keyed, received
 from storage import messages
 from storage.records import Evidence, NetworkName
 from storage.tables import account, claim, delivery, lane, message, metadata, person, upload
 from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
+from tests.flock import Flock, flock, open_flock
+
+__all__ = ["flock"]  # fixtures
 
 DAY = 86_400
 KEEP = {"keep_ms": 30 * DAY * 1000, "keep_failed_ms": 90 * DAY * 1000, "keep_unclaimed_ms": 90 * DAY * 1000}
@@ -111,63 +114,58 @@ async def test_the_bytes_are_off_the_disk(tmp_path: Path, clock: OwnClock) -> No
         assert not any(alice.actor.encode() in file.read_bytes() for file in files)
 
 
-async def test_somebody_who_said_stop_can_still_be_forgotten(database_url: str, clock: OwnClock) -> None:
-    async with open_flock(database_url, clock) as flock:
-        alice = flock.bluesky.create_account("alice.test")
-        await asks(flock, alice, "stop")
-        assert "forget me oui" in await asks(flock, alice, "oublie-moi")
-        assert "Adieu" in await asks(flock, alice, "forget me oui")
-        assert alice.did not in await everything(flock)
+async def test_somebody_who_said_stop_can_still_be_forgotten(flock: Flock) -> None:
+    alice = flock.bluesky.create_account("alice.test")
+    await asks(flock, alice, "stop")
+    assert "forget me oui" in await asks(flock, alice, "oublie-moi")
+    assert "Adieu" in await asks(flock, alice, "forget me oui")
+    assert alice.did not in await everything(flock)
 
 
-async def test_whoever_was_frozen_because_of_the_forgotten_is_told(database_url: str, clock: OwnClock) -> None:
-    async with open_flock(database_url, clock) as flock:
-        alice, bob = flock.bluesky.create_account("alice.test"), flock.bluesky.create_account("bob.test")
-        for somebody in (alice, bob):
-            await asks(flock, somebody, "claim same_name")
-            async with flock.app.events.event(f"archive of {somebody.did}", somebody.did) as ctx:
-                from handlers.claims import evidence_from_archive
-
-                ctx.say(await evidence_from_archive(ctx, 77, "same_name"))
-            await flock.settle()
-        await asks(flock, alice, "forget me")
-        before = len(bob.received_dms(flock.bluesky_bot))
-        await asks(flock, alice, "yes")
-        assert "Nobody contests" in bob.received_dms(flock.bluesky_bot)[before:][0].text
+async def test_whoever_was_frozen_because_of_the_forgotten_is_told(flock: Flock) -> None:
+    alice, bob = flock.bluesky.create_account("alice.test"), flock.bluesky.create_account("bob.test")
+    for somebody in (alice, bob):
+        await asks(flock, somebody, "claim same_name")
+        async with flock.app.events.event(f"archive of {somebody.did}", somebody.did) as ctx:
+            ctx.say(await evidence_from_archive(ctx, 77, "same_name"))
+        await flock.settle()
+    await asks(flock, alice, "forget me")
+    before = len(bob.received_dms(flock.bluesky_bot))
+    await asks(flock, alice, "yes")
+    assert "Nobody contests" in bob.received_dms(flock.bluesky_bot)[before:][0].text
 
 
-async def test_what_is_old_goes_and_what_is_needed_stays(database_url: str, clock: OwnClock) -> None:
-    async with open_flock(database_url, clock) as flock:
-        alice, idle = flock.bluesky.create_account("alice.test"), flock.bluesky.create_account("idle.test")
-        gone = flock.bluesky.create_account("gone.test")
-        await asks(flock, alice, "claim alice_old")
-        await asks(flock, idle, "hello")
-        await asks(flock, gone, "claim gone_old")
-        await asks(flock, gone, "forget me yes")
-        events = flock.app.events
+async def test_what_is_old_goes_and_what_is_needed_stays(flock: Flock, clock: OwnClock) -> None:
+    alice, idle = flock.bluesky.create_account("alice.test"), flock.bluesky.create_account("idle.test")
+    gone = flock.bluesky.create_account("gone.test")
+    await asks(flock, alice, "claim alice_old")
+    await asks(flock, idle, "hello")
+    await asks(flock, gone, "claim gone_old")
+    await asks(flock, gone, "forget me yes")
+    events = flock.app.events
 
-        async def count(table: sa.Table) -> int:
-            async with events.database.reading() as connection:
-                return int(await connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
-
-        async def let_go() -> int:
-            async with events.database.transaction() as connection:
-                return await privacy.retention(connection, clock(), **KEEP)
-
-        assert await count(person) == 3
-        assert await count(claim) == 2
-        clock.pass_seconds(DAY + 1)
-        await let_go()  # the husk and its tombstone
-        assert (await count(person), await count(claim)) == (2, 1)
+    async def count(table: sa.Table) -> int:
         async with events.database.reading() as connection:
-            assert await connection.scalar(sa.select(message.c.id).where(message.c.account_id == "")) is None
-        clock.pass_seconds(30 * DAY)
-        await let_go()
-        assert (await count(delivery), await count(message), await count(lane)) == (0, 0, 0)
-        clock.pass_seconds(60 * DAY)
-        await let_go()
-        assert (await count(person), await count(account)) == (1, 1)
-        assert await let_go() == 0
+            return int(await connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
+
+    async def let_go() -> int:
+        async with events.database.transaction() as connection:
+            return await privacy.retention(connection, clock(), **KEEP)
+
+    assert await count(person) == 3
+    assert await count(claim) == 2
+    clock.pass_seconds(DAY + 1)
+    await let_go()  # the husk and its tombstone
+    assert (await count(person), await count(claim)) == (2, 1)
+    async with events.database.reading() as connection:
+        assert await connection.scalar(sa.select(message.c.id).where(message.c.account_id == "")) is None
+    clock.pass_seconds(30 * DAY)
+    await let_go()
+    assert (await count(delivery), await count(message), await count(lane)) == (0, 0, 0)
+    clock.pass_seconds(60 * DAY)
+    await let_go()
+    assert (await count(person), await count(account)) == (1, 1)
+    assert await let_go() == 0
 
 
 async def test_everything_is_in_the_export(database_url: str, clock: OwnClock) -> None:

@@ -1,7 +1,6 @@
 """From hello to the reconnected flock, on both networks, told as it happens to people."""
 
 import re
-from collections.abc import AsyncIterator
 from functools import cached_property
 
 import httpx
@@ -10,17 +9,12 @@ import pytest
 from bot.sandbox.archive import follower_js, following_js
 from bot.sandbox.bluesky import BlueskyPerson
 from bot.sandbox.mastodon import MastodonPerson
-from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
+from tests.flock import Flock, flock
 from tests.visits import begins, enter, upload
 
+__all__ = ["flock"]  # fixtures
+
 Somebody = BlueskyPerson | MastodonPerson
-
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
 
 
 class Traveller:

@@ -104,14 +104,14 @@ async def _never(secret: str) -> None:
 
 @pytest.fixture
 async def good(clock: OwnClock) -> AsyncIterator[MastodonSandbox]:
-    async with MastodonSandbox(now=lambda: clock() / 1000) as sandbox:
+    async with MastodonSandbox(now=clock.seconds) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 async def community(clock: OwnClock) -> AsyncIterator[MastodonSandbox]:
     """Give a server whose accounts are named by another host."""
-    async with MastodonSandbox(now=lambda: clock() / 1000, quirks=SPLIT_DOMAIN) as sandbox:
+    async with MastodonSandbox(now=clock.seconds, quirks=SPLIT_DOMAIN) as sandbox:
         yield sandbox
 
 
@@ -133,12 +133,12 @@ async def hearing(
     clock: OwnClock, good: MastodonSandbox, community: MastodonSandbox, stranger: Stranger
 ) -> AsyncIterator[Hearing]:
     async with AsyncExitStack() as stack:
-        town = await stack.enter_async_context(MastodonSandbox(now=lambda: clock() / 1000, quirks=OLD_MASTODON))
+        town = await stack.enter_async_context(MastodonSandbox(now=clock.seconds, quirks=OLD_MASTODON))
         named = {town.domain, good.domain, community.domain.lower(), community.host, stranger.name}
         guard = await stack.enter_async_context(GuardedClient(allow_private=frozenset(named)))
         flock = town.create_account("flock", bot=True, locked=False)
         town.create_account("speaker", locked=False)
-        oauth = MastodonOauth(guard, public_url=None, clock=lambda: clock() / 1000)
+        oauth = MastodonOauth(guard, public_url=None, clock=clock.seconds)
         bot = MastodonNetwork(
             base_url=town.url,
             access_token=flock.token,

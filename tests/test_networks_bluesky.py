@@ -25,15 +25,14 @@ from tests.bluesky_bot import (
     Start,
     alice,
     bot,
-    dm_to,
     drawer,
     flock,
     guard,
-    reply_to,
     sky,
     start,
 )
 from tests.conftest import OwnClock
+from tests.saying import dm_to, reply_to
 
 __all__ = ["alice", "bot", "drawer", "flock", "guard", "sky", "start"]  # fixtures
 
@@ -221,9 +220,12 @@ async def test_a_rate_limit_names_its_time(bot: BlueskyNetwork, sky: BlueskySand
     assert limit.value.retry_in == 77
 
 
-async def test_waiting_ends_by_itself(bot: BlueskyNetwork) -> None:
+async def test_waiting_ends_by_itself(bot: BlueskyNetwork, alice: BlueskyPerson) -> None:
+    cursor = (await bot.hear(None)).cursor
+    alice.post("@flock.test hello")
     async with asyncio.timeout(20):
         await bot.wait(60)
+    assert len((await bot.hear(cursor)).messages) == 1
 
 
 async def test_sessions_are_kept_encrypted_in_the_database(database: Database, keys: Keys) -> None:

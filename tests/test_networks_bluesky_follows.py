@@ -28,7 +28,7 @@ _NUMBERS = itertools.count()
 @pytest.fixture
 def oauth(sky: BlueskySandbox, guard: GuardedClient, clock: OwnClock) -> AtprotoOauth:
     identities = IdentityResolver(guard, plc_url=sky.url, resolver_url=sky.url)
-    return AtprotoOauth(guard, identities, public_url="http://127.0.0.1:8899", clock=lambda: clock() / 1000)
+    return AtprotoOauth(guard, identities, public_url="http://127.0.0.1:8899", clock=clock.seconds)
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from bot.networks.bluesky_records import plain_text
 from bot.networks.errors import Unavailable
 from bot.sandbox.bluesky import BlueskyPerson, BlueskySandbox
 from bot.sandbox.faults import Fault
-from tests.bluesky_bot import LOG, NOTIFICATIONS, Start, alice, bot, drawer, flock, guard, reply_to, sky, start
+from tests.bluesky_bot import LOG, NOTIFICATIONS, Start, alice, bot, drawer, flock, guard, sky, start
 from tests.conftest import OwnClock
+from tests.saying import reply_to
 
 __all__ = ["alice", "bot", "drawer", "flock", "guard", "sky", "start"]  # fixtures
 

@@ -11,8 +11,9 @@ from bot.networks.errors import BLOCKED, DM_CLOSED, GONE, Refused, Unavailable
 from bot.sandbox.bluesky import BlueskyPerson, BlueskySandbox
 from bot.sandbox.bluesky.ids import is_tid
 from bot.sandbox.faults import Fault
-from tests.bluesky_bot import SEND, alice, bot, dm_to, drawer, flock, guard, reply_to, sky, start
+from tests.bluesky_bot import SEND, alice, bot, drawer, flock, guard, sky, start
 from tests.conftest import OwnClock
+from tests.saying import dm_to, reply_to
 
 __all__ = ["alice", "bot", "drawer", "flock", "guard", "sky", "start"]  # fixtures
 
@@ -26,7 +27,7 @@ async def test_a_public_answer_stands_in_its_thread_once_however_often_it_is_sai
     say = reply_to(heard, "Hi! Näheres: https://reflock.example/guide.")
     uri = await bot.say(say)
     clock.pass_seconds(30)
-    assert await bot.say(reply_to(heard, say.text, again=True)) == uri
+    assert await bot.say(reply_to(heard, say.text, first_at=heard.at)) == uri
     (answer,) = alice.replies_to(asked)
     assert answer.by == flock.did
     record = sky.world.find_record(uri)
@@ -47,7 +48,7 @@ async def test_an_answer_whose_outcome_was_lost_is_not_doubled(
     sky.faults.plan(Fault("putRecord", "cut", after=True))
     with pytest.raises(Unavailable):
         await bot.say(reply_to(heard, "Hi!"))
-    await bot.say(reply_to(heard, "Hi!", again=True))
+    await bot.say(reply_to(heard, "Hi!", first_at=heard.at))
     assert len(alice.replies_to(asked)) == 1
 
 
@@ -59,14 +60,14 @@ async def test_a_direct_message_whose_outcome_was_lost_is_looked_for_before_it_i
     with pytest.raises(Unavailable):
         await bot.say(dm_to(alice, "Hello! https://reflock.example"))
     clock.pass_seconds(60)
-    sent = await bot.say(dm_to(alice, "Hello! https://reflock.example", again=True, first_at=first_at))
+    sent = await bot.say(dm_to(alice, "Hello! https://reflock.example", first_at=first_at))
     (received,) = alice.received_dms(flock)
     assert sent.endswith(f"/{received.id}")
     assert received.facets is not None
     # What was never sent is sent; and the same words from long ago are not this attempt's.
     clock.pass_seconds(3600)
-    await bot.say(dm_to(alice, "Hello! https://reflock.example", again=True, first_at=clock()))
-    await bot.say(dm_to(alice, "Something else", again=True, first_at=first_at))
+    await bot.say(dm_to(alice, "Hello! https://reflock.example", first_at=clock()))
+    await bot.say(dm_to(alice, "Something else", first_at=first_at))
     assert len(alice.received_dms(flock)) == 3
 
 

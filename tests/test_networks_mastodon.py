@@ -11,9 +11,10 @@ from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonPerson, MastodonSandbox
 from bot.sandbox.mastodon.limits import STATUSES, Rule
 from tests.conftest import OwnClock
-from tests.mastodon_bot import Start, alice, bot, dm_to, flock, start, town
+from tests.mastodon_bot import Start, alice, bot, flock, guard, start, town
+from tests.saying import dm_to
 
-__all__ = ["alice", "bot", "flock", "start", "town"]  # fixtures
+__all__ = ["alice", "bot", "flock", "guard", "start", "town"]  # fixtures
 
 
 # Starting.

@@ -39,7 +39,7 @@ async def test_an_answer_without_an_end_holds_up_nothing_that_is_asked_later(clo
     address = f"http://127.0.0.1:{host.sockets[0].getsockname()[1]}"
     async with host:
         line = MastodonClient(address, "a token", clock, name="test")
-        endless = asyncio.create_task(line.send("notifications", "GET", "/endless", silence=0.1))
+        endless = asyncio.create_task(line.send("notifications", "GET", "/endless", silence=1))
         later = asyncio.create_task(line.read("/api/v1/notifications"))
         with pytest.raises(Unavailable, match="no end"):
             await endless

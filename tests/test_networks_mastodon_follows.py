@@ -1,7 +1,6 @@
 """Following on a Mastodon server with somebody's consent: once each, never twice, and honest about what did not work."""
 
 import itertools
-from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,25 +14,16 @@ from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonPerson, MastodonSandbox
 from bot.sandbox.mastodon.limits import FOLLOWS, Rule
 from tests.conftest import OwnClock
+from tests.mastodon_bot import guard, town
+
+__all__ = ["guard", "town"]  # fixtures
 
 _NUMBERS = itertools.count()
 
 
 @pytest.fixture
-async def town(clock: OwnClock) -> AsyncIterator[MastodonSandbox]:
-    async with MastodonSandbox(now=lambda: clock() / 1000) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def guard(town: MastodonSandbox) -> AsyncIterator[GuardedClient]:
-    async with GuardedClient(allow_private=frozenset({town.domain})) as client:
-        yield client
-
-
-@pytest.fixture
 def oauth(guard: GuardedClient, clock: OwnClock) -> MastodonOauth:
-    return MastodonOauth(guard, public_url=None, clock=lambda: clock() / 1000)
+    return MastodonOauth(guard, public_url=None, clock=clock.seconds)
 
 
 @pytest.fixture

@@ -14,9 +14,11 @@ from bot.sandbox.mastodon import MastodonPerson, MastodonSandbox
 from bot.sandbox.mastodon.limits import TOKEN, Rule
 from bot.sandbox.mastodon.quirks import HOLLO, SNAC
 from tests.conftest import OwnClock
-from tests.mastodon_bot import Start, alice, bot, bot_among, cursor, flock, reply_to, start, town
+from tests.mastodon_bot import Start, alice, bot, bot_among, cursor, flock, guard, start, town
+from tests.reunion import until
+from tests.saying import reply_to
 
-__all__ = ["alice", "bot", "cursor", "flock", "start", "town"]  # fixtures
+__all__ = ["alice", "bot", "cursor", "flock", "guard", "start", "town"]  # fixtures
 
 
 async def test_a_mention_is_heard_wherever_it_stands_and_a_private_one_is_private(
@@ -249,19 +251,17 @@ async def test_a_sick_server_is_unavailable_and_loses_nothing(
 async def test_the_stream_tells_at_once_and_comes_back_after_it_broke(
     start: Start, town: MastodonSandbox, alice: MastodonPerson, flock: MastodonPerson
 ) -> None:
-    bot = await start(streaming=True, poll=30)
+    bot = await start(streaming=True, poll=600)
     for number in range(2):
-        async with asyncio.timeout(10):
-            while not town.streaming.open_streams:  # noqa: ASYNC110  # the town has no event for it
-                await asyncio.sleep(0.01)
-            alice.post(f"@flock message {number}")
-            await bot.wait(60)
+        await until(lambda: town.streaming.open_streams)
+        alice.post(f"@flock message {number}")
+        async with asyncio.timeout(60):
+            await bot.wait(600)
         assert [message.text for message in (await bot.hear('{"notified": "0"}')).messages][-1:] == [
             f"@flock message {number}"
         ]
         town.streaming.close()
-        while town.streaming.open_streams:  # noqa: ASYNC110  # likewise
-            await asyncio.sleep(0.01)
+        await until(lambda: not town.streaming.open_streams)
 
 
 async def test_a_server_without_streaming_is_polled(start: Start, town: MastodonSandbox, alice: MastodonPerson) -> None:

@@ -17,17 +17,17 @@ from tests.mastodon_bot import (
     bot,
     bot_among,
     cursor,
-    dm_to,
     flock,
     flock_of,
     forget_keys,
+    guard,
     published_as,
-    reply_to,
     start,
     town,
 )
+from tests.saying import dm_to, reply_to
 
-__all__ = ["alice", "bot", "cursor", "flock", "start", "town"]  # fixtures
+__all__ = ["alice", "bot", "cursor", "flock", "guard", "start", "town"]  # fixtures
 
 
 async def test_a_public_answer_addresses_only_the_one_who_asked(

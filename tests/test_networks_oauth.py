@@ -24,27 +24,15 @@ from bot.networks.oauth_atproto import (
 )
 from bot.sandbox.bluesky import BlueskySandbox
 from bot.sandbox.faults import Fault
+from tests.conftest import OwnClock
 
 HOME = "http://127.0.0.1:8899"
 FOLLOW = "app.bsky.graph.follow"
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_790_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def seconds() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def bluesky(seconds: Clock) -> AsyncIterator[BlueskySandbox]:
-    async with BlueskySandbox(now=seconds) as sandbox:
+async def bluesky(clock: OwnClock) -> AsyncIterator[BlueskySandbox]:
+    async with BlueskySandbox(now=clock.seconds) as sandbox:
         yield sandbox
 
 
@@ -60,8 +48,8 @@ def identities(guard: GuardedClient, bluesky: BlueskySandbox) -> IdentityResolve
 
 
 @pytest.fixture
-def oauth(guard: GuardedClient, identities: IdentityResolver, seconds: Clock) -> AtprotoOauth:
-    return AtprotoOauth(guard, identities, public_url=HOME, clock=seconds)
+def oauth(guard: GuardedClient, identities: IdentityResolver, clock: OwnClock) -> AtprotoOauth:
+    return AtprotoOauth(guard, identities, public_url=HOME, clock=clock.seconds)
 
 
 def signing_key() -> str:
@@ -139,7 +127,7 @@ async def test_less_may_be_granted_than_was_asked(oauth: AtprotoOauth, bluesky: 
 
 
 async def test_an_answer_to_another_question_is_not_used(
-    oauth: AtprotoOauth, bluesky: BlueskySandbox, seconds: Clock
+    oauth: AtprotoOauth, bluesky: BlueskySandbox, clock: OwnClock
 ) -> None:
     alice = bluesky.create_account("alice.bsky.test")
     asked, url = await oauth.start(alice.handle)
@@ -161,7 +149,7 @@ async def test_an_answer_to_another_question_is_not_used(
     assert (await oauth.finish(asked, good)).did == alice.did
     with pytest.raises(ConsentExpired, match="replayed"):
         await oauth.finish(asked, good)
-    seconds.now += 3600
+    clock.pass_seconds(3600)
     with pytest.raises(ConsentExpired, match="too long"):
         await oauth.finish(asked, good)
 
@@ -176,18 +164,18 @@ async def test_a_consent_for_another_account_is_not_taken(oauth: AtprotoOauth, b
 
 
 async def test_tokens_are_renewed_and_the_old_ones_are_dead(
-    oauth: AtprotoOauth, bluesky: BlueskySandbox, seconds: Clock
+    oauth: AtprotoOauth, bluesky: BlueskySandbox, clock: OwnClock
 ) -> None:
     bob = bluesky.create_account("bob.bsky.test")
     tokens = await consent(oauth, bluesky, "alice.bsky.test")
-    assert not tokens.stale(seconds.now)
+    assert not tokens.stale(clock.seconds())
 
-    seconds.now += 3601
-    assert tokens.stale(seconds.now)
+    clock.pass_seconds(3601)
+    assert tokens.stale(clock.seconds())
     assert await follow(oauth, tokens, bob.did) == 401
 
     renewed = await oauth.refresh(tokens)
-    assert not renewed.stale(seconds.now)
+    assert not renewed.stale(clock.seconds())
     assert (renewed.did, renewed.scope, renewed.dpop_key) == (tokens.did, tokens.scope, tokens.dpop_key)
     assert await follow(oauth, renewed, bob.did) == 200
 
@@ -197,9 +185,9 @@ async def test_tokens_are_renewed_and_the_old_ones_are_dead(
         await oauth.refresh(renewed)
 
 
-async def test_a_refused_token_says_so(oauth: AtprotoOauth, bluesky: BlueskySandbox, seconds: Clock) -> None:
+async def test_a_refused_token_says_so(oauth: AtprotoOauth, bluesky: BlueskySandbox, clock: OwnClock) -> None:
     tokens = await consent(oauth, bluesky, "alice.bsky.test")
-    seconds.now += 3601
+    clock.pass_seconds(3601)
     refused = await oauth.pds_request(
         tokens, "POST", "com.atproto.repo.applyWrites", json={"repo": tokens.did, "writes": []}
     )
@@ -216,11 +204,11 @@ async def test_a_revoked_consent_is_over_and_may_be_revoked_twice(oauth: Atproto
         await oauth.refresh(tokens)
 
 
-async def test_nonces_change_and_nobody_notices(oauth: AtprotoOauth, bluesky: BlueskySandbox, seconds: Clock) -> None:
+async def test_nonces_change_and_nobody_notices(oauth: AtprotoOauth, bluesky: BlueskySandbox, clock: OwnClock) -> None:
     bob = bluesky.create_account("bob.bsky.test")
     tokens = await consent(oauth, bluesky, "alice.bsky.test")
     for _ in range(3):
-        seconds.now += 2 * bluesky.dpop_nonce_seconds
+        clock.pass_seconds(2 * bluesky.dpop_nonce_seconds)
         assert await follow(oauth, tokens, bob.did) == 200
         tokens = await oauth.refresh(tokens)
 
@@ -280,10 +268,12 @@ async def test_a_server_must_be_the_issuer_it_says_it_is(oauth: AtprotoOauth, bl
 
 
 async def test_a_confidential_client_proves_itself_with_its_key(
-    guard: GuardedClient, identities: IdentityResolver, bluesky: BlueskySandbox, seconds: Clock
+    guard: GuardedClient, identities: IdentityResolver, bluesky: BlueskySandbox, clock: OwnClock
 ) -> None:
     def client(pem: str) -> AtprotoOauth:
-        return AtprotoOauth(guard, identities, public_url="https://reflock.home.arpa/", clock=seconds, signing_key=pem)
+        return AtprotoOauth(
+            guard, identities, public_url="https://reflock.home.arpa/", clock=clock.seconds, signing_key=pem
+        )
 
     ours = client(signing_key())
 
@@ -295,7 +285,7 @@ async def test_a_confidential_client_proves_itself_with_its_key(
     alice = bluesky.create_account("alice.bsky.test")
     asked, url = await ours.start(alice.handle)
     tokens = await ours.finish(asked, answer(await alice.approve(url)))
-    seconds.now += 30 * 86400
+    clock.pass_seconds(30 * 86400)
 
     assert (await ours.refresh(tokens)).did == alice.did
     with pytest.raises(Unavailable, match="does not recognise this Reflock"):
@@ -303,10 +293,10 @@ async def test_a_confidential_client_proves_itself_with_its_key(
 
 
 async def test_the_clients_document_says_everything_and_no_secret(
-    guard: GuardedClient, identities: IdentityResolver, seconds: Clock
+    guard: GuardedClient, identities: IdentityResolver, clock: OwnClock
 ) -> None:
     ours = AtprotoOauth(
-        guard, identities, public_url="https://reflock.home.arpa", clock=seconds, signing_key=signing_key()
+        guard, identities, public_url="https://reflock.home.arpa", clock=clock.seconds, signing_key=signing_key()
     )
     document = ours.client_metadata()
 
@@ -319,9 +309,9 @@ async def test_the_clients_document_says_everything_and_no_secret(
 
 
 def test_the_development_client_describes_itself(
-    guard: GuardedClient, identities: IdentityResolver, seconds: Clock
+    guard: GuardedClient, identities: IdentityResolver, clock: OwnClock
 ) -> None:
-    ours = AtprotoOauth(guard, identities, public_url="http://localhost:8899", clock=seconds)
+    ours = AtprotoOauth(guard, identities, public_url="http://localhost:8899", clock=clock.seconds)
 
     assert parse_qs(urlsplit(ours.client_id).query) == {"redirect_uri": [ours.redirect_uri], "scope": [FOLLOW_SCOPE]}
     assert ours.client_id.startswith("http://localhost?")
@@ -338,10 +328,10 @@ def test_the_development_client_describes_itself(
     ],
 )
 def test_an_impossible_client_is_refused_at_once(
-    guard: GuardedClient, identities: IdentityResolver, seconds: Clock, public_url: str, key: str | None, sentence: str
+    guard: GuardedClient, identities: IdentityResolver, clock: OwnClock, public_url: str, key: str | None, sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
-        AtprotoOauth(guard, identities, public_url=public_url, clock=seconds, signing_key=key)
+        AtprotoOauth(guard, identities, public_url=public_url, clock=clock.seconds, signing_key=key)
 
 
 def test_only_keys_on_p256_will_do() -> None:

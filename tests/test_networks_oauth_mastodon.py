@@ -20,26 +20,14 @@ from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonSandbox
 from bot.sandbox.mastodon.quirks import SNAC, TAKAHE
 from bot.web.serving import Server
+from tests.conftest import OwnClock
 
 HOME = "https://reflock.example"
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_790_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def seconds() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def server(seconds: Clock) -> AsyncIterator[MastodonSandbox]:
-    async with MastodonSandbox(now=seconds) as sandbox:
+async def server(clock: OwnClock) -> AsyncIterator[MastodonSandbox]:
+    async with MastodonSandbox(now=clock.seconds) as sandbox:
         yield sandbox
 
 
@@ -50,8 +38,8 @@ async def guard(server: MastodonSandbox) -> AsyncIterator[GuardedClient]:
 
 
 @pytest.fixture
-def oauth(guard: GuardedClient, seconds: Clock) -> MastodonOauth:
-    return MastodonOauth(guard, public_url=HOME, clock=seconds)
+def oauth(guard: GuardedClient, clock: OwnClock) -> MastodonOauth:
+    return MastodonOauth(guard, public_url=HOME, clock=clock.seconds)
 
 
 def answer(url: str) -> dict[str, str]:
@@ -93,9 +81,9 @@ async def test_alice_consents_in_her_browser(
 
 
 async def test_without_a_web_address_the_code_is_pasted(
-    guard: GuardedClient, server: MastodonSandbox, seconds: Clock
+    guard: GuardedClient, server: MastodonSandbox, clock: OwnClock
 ) -> None:
-    oauth = MastodonOauth(guard, public_url=None, clock=seconds)
+    oauth = MastodonOauth(guard, public_url=None, clock=clock.seconds)
     alice = server.create_account("alice")
     app = await oauth.register(server.domain)
     asked, url = oauth.start(app)
@@ -127,12 +115,12 @@ async def test_a_refusal_and_a_foreign_answer_are_heard(oauth: MastodonOauth, se
         await oauth.finish(app, replace(asked, verifier="somebody else's"), good)
 
 
-async def test_a_consent_does_not_wait_for_ever(oauth: MastodonOauth, server: MastodonSandbox, seconds: Clock) -> None:
+async def test_a_consent_does_not_wait_for_ever(oauth: MastodonOauth, server: MastodonSandbox, clock: OwnClock) -> None:
     alice = server.create_account("alice")
     app = await oauth.register(server.domain)
     asked, url = oauth.start(app)
     good = answer(await alice.approve(url))
-    seconds.now += 3600
+    clock.pass_seconds(3600)
 
     with pytest.raises(ConsentExpired, match="too long"):
         await oauth.finish(app, asked, good)
@@ -232,16 +220,16 @@ async def test_what_is_no_mastodon_server_says_so(oauth: MastodonOauth, server: 
 
 
 @pytest.fixture
-async def snac(seconds: Clock) -> AsyncIterator[MastodonSandbox]:
+async def snac(clock: OwnClock) -> AsyncIterator[MastodonSandbox]:
     """Give a server that mixes consents up."""
-    async with MastodonSandbox(now=seconds, quirks=SNAC) as sandbox:
+    async with MastodonSandbox(now=clock.seconds, quirks=SNAC) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-async def at_snac(snac: MastodonSandbox, seconds: Clock) -> AsyncIterator[MastodonOauth]:
+async def at_snac(snac: MastodonSandbox, clock: OwnClock) -> AsyncIterator[MastodonOauth]:
     async with GuardedClient(allow_private=frozenset({snac.domain})) as guard:
-        yield MastodonOauth(guard, public_url=HOME, clock=seconds)
+        yield MastodonOauth(guard, public_url=HOME, clock=clock.seconds)
 
 
 async def test_nobody_consents_where_consents_are_mixed_up(snac: MastodonSandbox, at_snac: MastodonOauth) -> None:
@@ -274,11 +262,11 @@ async def test_a_server_that_cannot_say_just_now_what_it_is_passes_for_nothing_e
     ],
 )
 async def test_a_server_that_never_says_what_it_is_gets_the_scopes_that_all_heed(
-    guard: GuardedClient, server: MastodonSandbox, seconds: Clock, path: str, status: int, body: bytes
+    guard: GuardedClient, server: MastodonSandbox, clock: OwnClock, path: str, status: int, body: bytes
 ) -> None:
     server.faults.plan(Fault("oauth-authorization-server", status=404))
     server.faults.plan(Fault(path, status=status, body=body))
-    oauth = MastodonOauth(guard, public_url=HOME, clock=seconds)
+    oauth = MastodonOauth(guard, public_url=HOME, clock=clock.seconds)
     assert (await oauth.register(server.domain)).scopes == "read write:follows"
 
 
@@ -338,11 +326,11 @@ async def other_name(server: MastodonSandbox) -> AsyncIterator[str]:
 
 
 async def test_an_account_is_named_by_its_server_and_not_by_who_redirects_to_it(
-    server: MastodonSandbox, seconds: Clock, other_name: str
+    server: MastodonSandbox, clock: OwnClock, other_name: str
 ) -> None:
     alice = server.create_account("alice")
     async with GuardedClient(allow_private=frozenset({server.domain, other_name})) as guard:
-        oauth = MastodonOauth(guard, public_url=HOME, clock=seconds)
+        oauth = MastodonOauth(guard, public_url=HOME, clock=clock.seconds)
         app = await oauth.register(other_name)
         asked, url = oauth.start(app)
         tokens = await oauth.finish(app, asked, answer(await alice.approve(url)))
@@ -357,12 +345,12 @@ async def test_an_account_is_named_by_its_server_and_not_by_who_redirects_to_it(
         assert (tokens.acct, tokens.server) == (f"alice@{other_name}", other_name)
 
 
-async def test_of_namesakes_on_a_server_with_several_domains_each_consents_for_herself(seconds: Clock) -> None:
-    async with MastodonSandbox(now=seconds, quirks=TAKAHE) as server:
+async def test_of_namesakes_on_a_server_with_several_domains_each_consents_for_herself(clock: OwnClock) -> None:
+    async with MastodonSandbox(now=clock.seconds, quirks=TAKAHE) as server:
         first = server.create_account("alice")
         second = server.create_account("alice", domain=server.host)
         async with GuardedClient(allow_private=frozenset({server.domain, server.host})) as guard:
-            oauth = MastodonOauth(guard, public_url=HOME, clock=seconds)
+            oauth = MastodonOauth(guard, public_url=HOME, clock=clock.seconds)
             app = await oauth.register(server.host)
             for alice in (first, second):
                 asked, url = oauth.start(app, alice.actor)
@@ -380,18 +368,18 @@ async def test_of_namesakes_on_a_server_with_several_domains_each_consents_for_h
                 await oauth.finish(app, asked, answer(await first.approve(url)))
 
 
-async def test_the_bot_itself_may_be_the_namesake_on_the_second_domain(seconds: Clock) -> None:
-    async with MastodonSandbox(now=seconds, quirks=TAKAHE) as server:
+async def test_the_bot_itself_may_be_the_namesake_on_the_second_domain(clock: OwnClock) -> None:
+    async with MastodonSandbox(now=clock.seconds, quirks=TAKAHE) as server:
         bots = [server.create_account("flock"), server.create_account("flock", domain=server.host)]
         async with GuardedClient(allow_private=frozenset({server.domain, server.host})) as guard:
-            oauth = MastodonOauth(guard, public_url=HOME, clock=seconds)
+            oauth = MastodonOauth(guard, public_url=HOME, clock=clock.seconds)
             for account in bots:
                 bot = MastodonNetwork(
                     base_url=server.url,
                     access_token=account.token,
                     guard=guard,
                     oauth=oauth,
-                    clock=lambda: round(seconds() * 1000),
+                    clock=clock,
                     poll_seconds=1,
                     streaming=False,
                 )

@@ -163,6 +163,7 @@ async def test_the_bell_is_heard_again_whatever_the_server_said_meanwhile(postgr
     await until(heard.is_set)
     ear.cancel()
     await asyncio.gather(ear, return_exceptions=True)
+    assert {each["event"] for each in said} == {"turn failed"}  # and nothing of a database out of reach
     await database.close()
     await operator.close()
 

@@ -71,7 +71,7 @@ async def x() -> AsyncIterator[X]:
 
 @pytest.fixture
 async def lookup(x: X) -> AsyncIterator[PostLookup]:
-    async with httpx.AsyncClient(trust_env=False, timeout=2) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
         yield PostLookup(http, x.server.url, x.server.url + "/")
 
 

@@ -55,7 +55,7 @@ async def running(config: Path, role: str, worker: str) -> AsyncIterator[Process
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
-        _, log = await asyncio.wait_for(process.communicate(), 30)
+        _, log = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode in (0, -signal.SIGKILL), log.decode()
         assert "Traceback" not in log.decode()
 
@@ -80,7 +80,7 @@ async def until_it_says(process: Process, *words: str) -> str:
     """Read on in its log as far as some words; return what was read."""
     assert process.stderr is not None
     said = ""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not all(each in said for each in words):
             said += (line := (await process.stderr.readline()).decode())
             assert line, f"it ended: {said}"
@@ -124,7 +124,7 @@ async def test_what_a_worker_says_while_it_is_told_to_stop_is_said_once(config: 
         await until_it_says(worker, "stopping")
         # As long as it has not finished, nobody may take it for dead.
         namesake = await start(config, "run", "--role", "work", "--worker", "two")
-        _, refused = await asyncio.wait_for(namesake.communicate(), 30)
+        _, refused = await asyncio.wait_for(namesake.communicate(), 60)
         slow.until.set()
         assert "Another Reflock named 'two'" in refused.decode()
         await worker.wait()
@@ -169,7 +169,7 @@ async def test_one_name_is_for_one_worker(config: Path) -> None:
     async with running(config, "work", "one") as process:
         await until_it_says(process, "running")
         second = await start(config, "run", "--role", "work", "--worker", "one")
-        _, refused = await asyncio.wait_for(second.communicate(), 30)
+        _, refused = await asyncio.wait_for(second.communicate(), 60)
     assert second.returncode == 2
     assert "Another Reflock named 'one'" in refused.decode()
     assert "another --worker" in refused.decode()

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -15,22 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from bot.sandbox.bluesky import BlueskyPerson, BlueskySandbox
+from tests.conftest import OwnClock
+from tests.sandbox_bluesky import alice, bob, sky
+
+__all__ = ["alice", "bob", "sky"]  # fixtures
 
 FOLLOW = "app.bsky.graph.follow"
 SCOPE = f"atproto repo:{FOLLOW}?action=create&action=delete"
 REDIRECT = "http://127.0.0.1:8898/back"
 LOOPBACK = "http://localhost?" + urlencode({"redirect_uri": REDIRECT, "scope": f"{SCOPE} rpc:*?aud=*"})
 WEB = "https://reflock.home.arpa/oauth-client-metadata.json"
-
-
-class Clock:
-    """Epoch seconds that move only when a test says so."""
-
-    def __init__(self) -> None:
-        self.at = 1_790_000_000.0
-
-    def __call__(self) -> float:
-        return self.at
 
 
 def b64(raw: bytes) -> str:
@@ -138,27 +131,6 @@ class Consumer:
         record = {"$type": collection, "createdAt": "2026-11-21T00:00:00.000Z", **value}
         body = {"repo": tokens["sub"], "collection": collection, "record": record}
         return await self.call("POST", "com.atproto.repo.createRecord", tokens["access_token"], json=body)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def sky(clock: Clock) -> AsyncIterator[BlueskySandbox]:
-    async with BlueskySandbox(now=clock) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def alice(sky: BlueskySandbox) -> BlueskyPerson:
-    return sky.create_account("alice.test")
-
-
-@pytest.fixture
-def bob(sky: BlueskySandbox) -> BlueskyPerson:
-    return sky.create_account("bob.test")
 
 
 @pytest.fixture
@@ -273,10 +245,10 @@ async def test_a_code_needs_its_verifier_and_its_key(consumer: Consumer, alice: 
 
 
 async def test_an_access_token_ends_after_an_hour_and_on_revocation(
-    sky: BlueskySandbox, consumer: Consumer, alice: BlueskyPerson, bob: BlueskyPerson, clock: Clock
+    sky: BlueskySandbox, consumer: Consumer, alice: BlueskyPerson, bob: BlueskyPerson, clock: OwnClock
 ) -> None:
     tokens = await consumer.consent(alice)
-    clock.at += sky.oauth_access_seconds
+    clock.pass_seconds(sky.oauth_access_seconds)
     late = await consumer.create(tokens, FOLLOW, subject=bob.did)
     assert (late.status_code, late.json()["error"]) == (401, "invalid_token")
     fresh = (await consumer.refresh(tokens["refresh_token"])).json()
@@ -285,9 +257,9 @@ async def test_an_access_token_ends_after_an_hour_and_on_revocation(
     assert sky.oauth.sessions_of(alice.did) == []
 
 
-async def test_a_public_session_lasts_two_weeks(consumer: Consumer, alice: BlueskyPerson, clock: Clock) -> None:
+async def test_a_public_session_lasts_two_weeks(consumer: Consumer, alice: BlueskyPerson, clock: OwnClock) -> None:
     tokens = await consumer.consent(alice)
-    clock.at += 14 * 86400
+    clock.pass_seconds(14 * 86400)
     assert (await consumer.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 

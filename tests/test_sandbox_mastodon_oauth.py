@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -10,39 +9,15 @@ import httpx
 import pytest
 
 from bot.sandbox.mastodon import ApiError, MastodonPerson, MastodonSandbox
-from tests.test_sandbox_mastodon import Clock, bearer
+from tests.conftest import OwnClock
+from tests.sandbox_mastodon import alice, bearer, bob, http, server
+
+__all__ = ["alice", "bob", "http", "server"]  # fixtures
 
 CALLBACK = "https://reflock.example/connect/mastodon/callback"
 OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
 USER_SCOPE = "profile read:follows write:follows read:search"
 VERIFIER = "a-verifier-of-at-least-forty-three-characters-long"
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def server(clock: Clock) -> AsyncIterator[MastodonSandbox]:
-    async with MastodonSandbox(now=clock) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def alice(server: MastodonSandbox) -> MastodonPerson:
-    return server.create_account("alice")
-
-
-@pytest.fixture
-def bob(server: MastodonSandbox) -> MastodonPerson:
-    return server.create_account("bob")
-
-
-@pytest.fixture
-async def http(server: MastodonSandbox) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
-        yield client
 
 
 def authorize_url(server: MastodonSandbox, app: dict[str, Any], **changes: str) -> str:
@@ -137,7 +112,7 @@ async def test_without_a_web_address_the_page_shows_the_code(
 
 
 async def test_codes_are_proved_single_use_and_short_lived(
-    server: MastodonSandbox, alice: MastodonPerson, http: httpx.AsyncClient, clock: Clock
+    server: MastodonSandbox, alice: MastodonPerson, http: httpx.AsyncClient, clock: OwnClock
 ) -> None:
     app = await register(http)
 
@@ -154,7 +129,7 @@ async def test_codes_are_proved_single_use_and_short_lived(
     plain = await fresh(code_challenge="")
     assert (await exchange(http, app, plain, code_verifier="")).status_code == 200
     late = await fresh()
-    clock.at += 600
+    clock.pass_seconds(600)
     assert (await exchange(http, app, late)).json()["error"] == "invalid_grant"
     assert (await exchange(http, app, "x", grant_type="password")).json()["error"] == "unsupported_grant_type"
     alone = (await exchange(http, app, "", grant_type="client_credentials", scope="profile")).json()["access_token"]

@@ -26,12 +26,11 @@ async def way(postgres: str) -> AsyncIterator[Way]:
         yield opened
 
 
-async def used_at_once(database: Database, connections: int) -> None:
-    """Have so many connections in the pool."""
+async def used_at_once(database: Database, connections: int) -> set[int]:
+    """Have so many connections in the pool; return whom they lead to."""
     async with AsyncExitStack() as stack:
-        for _ in range(connections):
-            connection = await stack.enter_async_context(database.transaction())
-            await connection.execute(sa.text("SELECT 1"))
+        used = [await stack.enter_async_context(database.transaction()) for _ in range(connections)]
+        return {int(await each.scalar(sa.text("SELECT pg_backend_pid()")) or 0) for each in used}
 
 
 @pytest.mark.parametrize("for_good", [False, True])
@@ -52,12 +51,12 @@ async def test_what_was_held_is_let_go_of_though_the_server_is_silent(way: Way, 
 
 async def test_whoever_takes_a_silent_connection_is_given_another_one(way: Way) -> None:
     database = Database(way.url)
-    await used_at_once(database, 3)
+    silent = await used_at_once(database, 3)
     async with database.only_one("listening") as only:
         way.fall_silent()
         await only.lost()  # so long they were not used
     async with asyncio.timeout(60):
-        await used_at_once(database, 4)
+        assert silent.isdisjoint(await used_at_once(database, 4))
         await database.close()
 
 

@@ -195,6 +195,7 @@ async def test_what_the_index_writes_is_carried_over_beside(database: Database, 
 async def test_it_is_carried_over_while_more_is_still_to_be_written(database: Database, whose: int) -> None:
     await index_with_nobody_in_it(database, whose)
     await privacy.wipe(database)
+    assert not (await log(database)).carried
     async with database.much_written():
         await segments.purge(database)
         async with asyncio.timeout(60):

@@ -122,6 +122,7 @@ async def test_two_who_prepare_the_same_empty_database_at_once_both_find_it_prep
     await asyncio.gather(*(each.upgrade() for each in both))
     for each in both:
         await each.check_version()
+        assert not await each.is_empty()
         await each.close()
 
 

@@ -9,6 +9,7 @@ from storage import lanes
 from storage.database import Database
 from storage.records import NetworkName
 from tests.conftest import START
+from tests.statements import asked_of
 
 LEASE = 60_000
 SPOKEN = lanes.speaking_on(NetworkName.BLUESKY)
@@ -27,16 +28,9 @@ async def test_who_holds_lanes_is_looked_up_among_those_that_are_held(database: 
         await lanes.lease(connection, "one", START, LEASE, 3, SPOKEN)
         await lanes.lease(connection, "two", START, LEASE, 3, SPOKEN)
         await connection.execute(sa.text("ANALYZE"))
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-        asked.append((statement, parameters))
-
     async with database.reading() as connection:
-        engine = connection.sync_connection.engine if connection.sync_connection else None
-        sa.event.listen(engine, "before_cursor_execute", note)
-        holders = await lanes.holders(connection)
-        sa.event.remove(engine, "before_cursor_execute", note)
+        with asked_of(connection.engine) as asked:
+            holders = await lanes.holders(connection)
         ((statement, parameters),) = asked
         plan = await plan_of(connection, statement, parameters)
     assert sorted(holders) == ["one", "two"]

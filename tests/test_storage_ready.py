@@ -18,6 +18,7 @@ from storage.tables import account, person
 from storage.trouble import is_trouble
 from tests.conftest import START, fresh_postgres
 from tests.reunion import until
+from tests.statements import asked_of
 
 IN_LIST = sa.select(account.c.id, person).join_from(account, person).order_by(account.c.id)
 SOME = IN_LIST.where(
@@ -130,17 +131,10 @@ async def test_nothing_is_executed_on_a_connection_that_was_given_back(database:
 
 
 async def test_who_listens_hears_of_what_is_ready(database: Database) -> None:
-    heard: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        heard.append(statement)
-
     async with database.reading() as connection:
-        engine = connection.sync_connection.engine if connection.sync_connection else None
-        sa.event.listen(engine, "before_cursor_execute", note)
-        await connection.execute(READY_COUNT, {"handle": ""})
-        sa.event.remove(engine, "before_cursor_execute", note)
-    assert [each for each in heard if "count" in each]
+        with asked_of(connection.engine) as heard:
+            await connection.execute(READY_COUNT, {"handle": ""})
+    assert [statement for statement, _ in heard if "count" in statement]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

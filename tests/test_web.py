@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import AsyncIterator
 
 import httpx
-import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,21 +24,10 @@ from bot.web.serving import Server
 from storage.codes import Purpose
 from storage.tables import upload as uploads
 from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
-from tests.visits import SCRIPT, asks, csrf, enter, link, link_to, said, upload
+from tests.flock import Flock, flock, open_flock
+from tests.visits import SCRIPT, alice, asks, csrf, enter, link, link_to, said, upload
 
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def alice(flock: Flock) -> BlueskyPerson:
-    person = flock.bluesky.create_account("alice.test")
-    await asks(flock, person, "hello")
-    return person
+__all__ = ["alice", "flock"]  # fixtures
 
 
 async def slots(flock: Flock) -> list[int]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -13,24 +12,12 @@ from bot.sandbox.mastodon import MastodonPerson
 from handlers import consents
 from storage import grants
 from storage.codes import Purpose
-from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
-from tests.visits import asks, begins, chooses, enter, link, link_to
+from tests.flock import Flock, flock
+from tests.visits import alice, asks, begins, chooses, enter, link, link_to
+
+__all__ = ["alice", "flock"]  # fixtures
 
 AGAIN = '<a href="/connect">Try again</a>'
-
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def alice(flock: Flock) -> BlueskyPerson:
-    person = flock.bluesky.create_account("alice.test")
-    await asks(flock, person, "hello")
-    return person
 
 
 @pytest.fixture

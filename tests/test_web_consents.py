@@ -1,7 +1,6 @@
 """The page where people choose what to consent to, and their way back from their servers."""
 
 import json
-from collections.abc import AsyncIterator
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
@@ -18,22 +17,10 @@ from storage import accounts, grants
 from storage.codes import Purpose
 from storage.records import NetworkName
 from storage.tables import consent_grant
-from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
-from tests.visits import asks, begins, chooses, enter, link, link_to, said
+from tests.flock import Flock, flock
+from tests.visits import alice, asks, begins, chooses, enter, link, link_to, said
 
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def alice(flock: Flock) -> BlueskyPerson:
-    person = flock.bluesky.create_account("alice.test")
-    await asks(flock, person, "hello")
-    return person
+__all__ = ["alice", "flock"]  # fixtures
 
 
 @pytest.fixture

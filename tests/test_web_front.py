@@ -1,7 +1,7 @@
 """The page for who has never seen Reflock, and how it shows that it grows."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 
 import httpx
 import pytest
@@ -14,26 +14,15 @@ from handlers.texts import Catalogue
 from storage import census
 from storage.census import Day
 from storage.codes import Purpose
-from tests.conftest import START, OwnClock
-from tests.flock import Flock, open_flock
+from tests.conftest import START
+from tests.flock import Flock, flock
 from tests.reunion import friends_of
-from tests.visits import asks, enter, link_to, upload
+from tests.visits import alice, asks, enter, link_to, upload
+
+__all__ = ["alice", "flock"]  # fixtures
 
 TODAY = START // 86_400_000
 DAY = 86_400
-
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def alice(flock: Flock) -> BlueskyPerson:
-    person = flock.bluesky.create_account("alice.test")
-    await asks(flock, person, "hello")
-    return person
 
 
 async def front(flock: Flock, language: str = "en") -> httpx.Response:

@@ -3,10 +3,8 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
 
 import httpx
-import pytest
 import sqlalchemy as sa
 from starlette.responses import Response
 
@@ -18,8 +16,10 @@ from handlers import one_time
 from storage.codes import Purpose
 from storage.tables import upload as uploads
 from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
-from tests.visits import SCRIPT, asks, begins, csrf, enter, link, link_to, said, spend, upload
+from tests.flock import Flock, flock, open_flock
+from tests.visits import SCRIPT, alice, asks, begins, csrf, enter, link, link_to, said, spend, upload
+
+__all__ = ["alice", "flock"]  # fixtures
 
 LINKS = {
     Purpose.IMPORT: "/import",
@@ -27,19 +27,6 @@ LINKS = {
     Purpose.CONTACTS: "/contacts",
     Purpose.EXPORT: "/me",
 }
-
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def alice(flock: Flock) -> BlueskyPerson:
-    person = flock.bluesky.create_account("alice.test")
-    await asks(flock, person, "hello")
-    return person
 
 
 async def opens(flock: Flock, browser: httpx.AsyncClient, page: str = "/contacts") -> bool:

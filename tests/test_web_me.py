@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
 
 import httpx
 import pytest
@@ -11,23 +10,11 @@ import sqlalchemy as sa
 from bot.sandbox.bluesky.people import BlueskyPerson
 from storage import accounts, tables
 from storage.records import Cadence, Discoverable, Person
-from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
+from tests.flock import Flock, flock
 from tests.reunion import friends_of
-from tests.visits import SCRIPT, asks, begins, csrf, enter, link, upload
+from tests.visits import SCRIPT, alice, asks, begins, csrf, enter, link, upload
 
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def alice(flock: Flock) -> BlueskyPerson:
-    person = flock.bluesky.create_account("alice.test")
-    await asks(flock, person, "hello")
-    return person
+__all__ = ["alice", "flock"]  # fixtures
 
 
 @pytest.fixture
@@ -37,7 +24,7 @@ async def page(flock: Flock, alice: BlueskyPerson) -> httpx.Response:
 
 
 async def sends(flock: Flock, page: httpx.Response, path: str = "/me", **fields: str) -> httpx.Response:
-    data: Mapping[str, str] = {"csrf": csrf(page), **fields}
+    data = {"csrf": csrf(page), **fields}
     return await flock.browser.post(f"{flock.pages}{path}", data=data, follow_redirects=True)
 
 

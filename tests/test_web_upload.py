@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import httpx
@@ -16,25 +15,14 @@ from bot.sandbox.demo.browser import find_form
 from storage.codes import Purpose
 from storage.tables import upload as uploads
 from tests.conftest import OwnClock
-from tests.flock import Flock, open_flock
+from tests.flock import Flock, flock, open_flock
 from tests.test_handlers_archive import following_js, manifest_js
-from tests.visits import asks, enter, link_to, upload
+from tests.visits import alice, asks, enter, link_to, upload
+
+__all__ = ["alice", "flock"]  # fixtures
 
 HIGHEST: Final = 2**63 - 1
 KEY: Final = "0123456789abcdef" * 2
-
-
-@pytest.fixture
-async def flock(database_url: str, clock: OwnClock) -> AsyncIterator[Flock]:
-    async with open_flock(database_url, clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def alice(flock: Flock) -> BlueskyPerson:
-    person = flock.bluesky.create_account("alice.test")
-    await asks(flock, person, "hello")
-    return person
 
 
 @pytest.fixture

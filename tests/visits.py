@@ -4,6 +4,7 @@ import re
 from typing import Any, Final
 
 import httpx
+import pytest
 
 from bot.sandbox.archive import following_js
 from bot.sandbox.bluesky.people import BlueskyPerson
@@ -20,6 +21,14 @@ async def asks(flock: Flock, person: BlueskyPerson, words: str) -> str:
     person.dm(flock.bluesky_bot, words)
     await flock.settle()
     return person.received_dms(flock.bluesky_bot)[-1].text
+
+
+@pytest.fixture
+async def alice(flock: Flock) -> BlueskyPerson:
+    """Give somebody on Bluesky who has said hello."""
+    person = flock.bluesky.create_account("alice.test")
+    await asks(flock, person, "hello")
+    return person
 
 
 async def link(flock: Flock, person: BlueskyPerson, words: str) -> str:

@@ -55,7 +55,7 @@ class Clock:
 
     def run_ahead(self, seconds: float) -> None:
         """Have the bot take it to be so much later."""
-        self.ahead_ms += int(seconds * 1000)
+        self.ahead_ms += round(seconds * 1000)
 
     def correct(self) -> None:
         """Tell the bot the true time again."""
