@@ -117,6 +117,7 @@ ROWS: Final = (
     Row("messages decided a second", "pipeline", ("reflock", "heard_to_promised", "a_second"), 500, at_least=True),
     Row("share of bare sqlite3's speed", "pipeline", (*_RATIOS, "of_bare_speed"), 0.25, at_least=True),
     Row("three workers: times as quick as one", "workers", ("ratio",), 2, "×", at_least=True),
+    Row("write lock while 200,000 followers are noted, p99", "arrivals", ("noting", "write_lock_ms", "p99"), 50, "ms"),
     Row("follows: least share of the budget used", "follow", ("least_used",), 0.98, at_least=True),
     Row("follows: greatest error of the time told, as a share", "follow", ("eta_error",), 0.1),
     Row("launch day: replies, p99", "launchday", ("reply_seconds", "outside", "p99"), 10, "s"),
