@@ -10,7 +10,7 @@ from bot.networks import FollowOrder, FollowOutcome, GrantInUse, Network, Say
 from bot.networks.errors import EXPOSED, GRANT_LOST, NetworkError, PartlyDone, Refused, Unavailable
 from bot.outbox import Performed, Performer
 from handlers import batches, consents, delivering
-from storage import accounts, codes, deliveries, grants, lanes
+from storage import accounts, codes, deliveries, follows, grants, lanes
 from storage.budgets import Allowance
 from storage.deliveries import Promise
 from storage.keys import LostSecretError
@@ -171,18 +171,20 @@ class Acting(Performer):
 
     async def _call_off(self, connection: "AsyncConnection", rest: Sequence[Delivery]) -> None:
         """Cancel follows for want of a consent, which is no refusal of theirs: with a new one they may be made."""
-        for each in rest:
-            await deliveries.postpone(connection, [each], each.due_at, performed=True)
+        for each in rest:  # refused for certain: what may have come through was attempted before
+            await deliveries.postpone(connection, [each], each.due_at, performed=False)
         await self._lost(connection, rest[0])
         now, ids = self._events.clock(), [each.id for each in rest]
         await deliveries.cancel(connection, now, deliveries_table.c.id.in_(ids))
 
     async def refused(self, connection: "AsyncConnection", delivery: Delivery, _reason: str) -> None:
         """Finish the batch of which something was given up."""
+        await follows.keep_begun(connection, delivery)
         await self._batch_progress(connection, [delivery])
 
     async def cancelled(self, connection: "AsyncConnection", delivery: Delivery) -> None:
         """Finish the batch of which something was called off at the last moment."""
+        await follows.keep_begun(connection, delivery)
         await self._batch_progress(connection, [delivery])
 
     async def _grant(self, delivery: Delivery) -> GrantInUse:
@@ -261,4 +263,6 @@ def _order(delivery: Delivery) -> FollowOrder:
         handle=payload["handle"],
         uri=payload.get("uri"),
         again=delivery.attempts > 1,
+        # The first attempt of a promise that was begun before: it counts as the second one.
+        resumed=delivery.attempts == 2 and payload.get("resumed", False),
     )

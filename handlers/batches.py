@@ -322,6 +322,16 @@ async def _summary_lines(ctx: Context, followed: Sequence[Followed], counts: Map
         )
     if n := counts.get("already", 0):
         lines.append(ctx.plural("You followed {n} account already.", "You followed {n} accounts already.", n))
+    if n := counts.get("unclear", 0):
+        lines.append(
+            ctx.plural(
+                "You follow {n} account, or have asked to, and I cannot tell whether it was you or I, because an answer "
+                "was lost: undo leaves it.",
+                "You follow {n} accounts, or have asked to, and I cannot tell whether it was you or I, because answers "
+                "were lost: undo leaves them.",
+                n,
+            )
+        )
     if dropped:
         lines.append(
             ctx.plural("{n} is not to be followed any more.", "{n} are not to be followed any more.", len(dropped))
@@ -337,7 +347,7 @@ async def _summary_lines(ctx: Context, followed: Sequence[Followed], counts: Map
 async def _refused_line(ctx: Context, refused: Followed) -> str:
     target = await accounts.get(ctx.connection, refused.target)
     name = name_of(ctx.account.network, target) if target else refused.target
-    return ctx.text("{account}: {reason}", account=name, reason=explain(ctx, refused.outcome))
+    return ctx.text("{account}: {reason}", account=name, reason=explain(ctx, refused))
 
 
 async def _say(ctx: Context, key: str, lines: list[str]) -> None:
@@ -389,7 +399,7 @@ async def standing_batches(ctx: Context, *, besides: int | None = None) -> list[
 def explain_state(ctx: Context, followed: Followed) -> str:
     """Say in a sentence what came of one follow."""
     network = NETWORKS[followed.network]
-    if followed.undone:
+    if followed.undone and not followed.begun:
         return ctx.text("On {network} you took the follow back.", network=network)
     if followed.pending:
         return ctx.text("On {network} the follow is still to come.", network=network)
@@ -397,10 +407,14 @@ def explain_state(ctx: Context, followed: Followed) -> str:
         message = {
             "already": N_("On {network} you followed them before I came."),
             "requested": N_("On {network} I asked for you; they have yet to agree."),
+            "unclear": N_(
+                "On {network} you follow them, or have asked to. I cannot tell whether it was you or I, because an answer "
+                "was lost, so undo leaves it."
+            ),
         }.get(followed.outcome or "", N_("On {network} I followed them for you."))
         return ctx.text(message, network=network)
     if followed.state is DeliveryState.CANCELLED:
         message = N_("On {network} the follow was cancelled: {reason}.")
     else:
         message = N_("On {network} I could not follow them: {reason}.")
-    return ctx.text(message, network=network, reason=explain(ctx, followed.outcome or "cancelled"))
+    return ctx.text(message, network=network, reason=explain(ctx, followed))

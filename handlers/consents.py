@@ -282,7 +282,7 @@ async def lost(ctx: Context, account_id: str) -> None:
     if grant is None or grant.state is not GrantState.ACTIVE:
         return
     await grants.set_state(ctx.connection, grant, GrantState.LOST)
-    waiting = await _cancel_follows(ctx, account_id)
+    waiting, begun = await _cancel_follows(ctx, account_id)
     account = await accounts.get(ctx.connection, account_id)
     if account is None:
         return
@@ -298,6 +298,7 @@ async def lost(ctx: Context, account_id: str) -> None:
         ]
         if waiting:
             lines.append(texts.plural("{n} follow waits for it.", "{n} follows wait for it.", waiting))
+        lines += _of_begun(texts, begun)
         lines.append(texts.text(N_("To give it anew, send me: connect. To leave it at that, do nothing.")))
         return "\n".join(lines)
 
@@ -346,10 +347,12 @@ def describe(texts: Texts, grant: Grant, account: Account) -> str:
 
 
 async def _end(ctx: Context, given: Sequence[Grant]) -> str:
-    waiting, names = 0, []
+    waiting, begun, names = 0, 0, []
     for grant in given:
         account = await accounts.get(ctx.connection, grant.account_id)
-        waiting += await _cancel_follows(ctx, grant.account_id)
+        cancelled, of_these_begun = await _cancel_follows(ctx, grant.account_id)
+        waiting += cancelled
+        begun += of_these_begun
         if account is not None:
             names.append(plain_name(account))
             await _promise_revoke(ctx, account, grant.secret, grant)
@@ -364,15 +367,32 @@ async def _end(ctx: Context, given: Sequence[Grant]) -> str:
         lines.append(
             ctx.plural("{n} follow still to come is cancelled.", "{n} follows still to come are cancelled.", waiting)
         )
+    lines += _of_begun(ctx.texts, begun)
     lines.append(ctx.text("Whom you follow already you keep following. To begin again, send me: connect"))
     return "\n".join(lines)
 
 
-async def _cancel_follows(ctx: Context, account_id: str) -> int:
-    """Cancel what was still to be done as an account; return how many follows that were."""
+async def _cancel_follows(ctx: Context, account_id: str) -> tuple[int, int]:
+    """Cancel what was still to be done as an account; return how many follows that were, and how many of them begun."""
     mine = delivery.c.account_id == account_id
     await deliveries.cancel(ctx.connection, ctx.now, mine, delivery.c.kind == DeliveryKind.UNFOLLOW.value)
-    return await deliveries.cancel(ctx.connection, ctx.now, mine, delivery.c.kind == DeliveryKind.FOLLOW.value)
+    to_follow = (mine, delivery.c.kind == DeliveryKind.FOLLOW.value)
+    fresh = await deliveries.cancel(ctx.connection, ctx.now, *to_follow, deliveries.NOT_BEGUN)
+    begun = await deliveries.cancel(ctx.connection, ctx.now, *to_follow)
+    return fresh + begun, begun
+
+
+def _of_begun(texts: Texts, begun: int) -> list[str]:
+    """Say how many of the cancelled follows may have been made all the same."""
+    if not begun:
+        return []
+    return [
+        texts.plural(
+            "{n} was begun already: no answer came, so I cannot tell whether it was made.",
+            "{n} were begun already: no answer came, so I cannot tell whether they were made.",
+            begun,
+        )
+    ]
 
 
 async def _promise_revoke(ctx: Context, account: Account, secret: bytes, grant: Grant | None = None) -> None:

@@ -23,6 +23,7 @@ _OUTCOMES: Final[Mapping[str, str]] = {
     "done": N_("followed on {network}"),
     "already": N_("you follow them on {network}"),
     "requested": N_("asked on {network}, their answer is still to come"),
+    "unclear": N_("followed or asked on {network}, by you or by me"),
     "pending": N_("to be followed on {network}"),
     "refused": N_("could not be followed on {network}"),
 }
@@ -125,7 +126,7 @@ def remarks(ctx: Context, contact: Contact, *, with_reasons: bool = False) -> li
     if contact.choice is Choice.SKIP:
         said.append(ctx.text("skipped"))
     states = {
-        (each.network, state, explain(ctx, each.outcome) if with_reasons and state == "refused" else "")
+        (each.network, state, explain(ctx, each) if with_reasons and state == "refused" else "")
         for each in contact.follows
         if (state := state_of(each)) is not None
     }

@@ -19,11 +19,12 @@ GRANT_LOST: Final = "grant_lost"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One account that follows another."""
+    """One account that follows another; `before` is what was last done about that."""
 
     mine: str
     theirs: Account
     contact: Contact
+    before: Followed | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,10 @@ def planned(active: Sequence[Grant], contacts: Iterable[Contact], *, retry: bool
         theirs = own or [each for each in contact.accounts if each.network in granted]
         known = {(each.account_id, each.target): each for each in contact.follows}
         new = [
-            Step(grant.account_id, each, contact)
+            Step(grant.account_id, each, contact, before)
             for grant in active
             for each in theirs
-            if grant.network is each.network and _is_open(known.get((grant.account_id, each.id)), retry=retry)
+            if grant.network is each.network and _is_open(before := known.get((grant.account_id, each.id)), retry=retry)
         ]
         steps += new
         if not new:
@@ -117,9 +118,12 @@ def _promises(ctx: Context, batch_id: int, steps: Sequence[Step], how: How) -> l
     rank = RANKS[DeliveryKind.FOLLOW]
     promises = []
     for place, step in enumerate(steps):
+        begun = step.before if step.before is not None and step.before.begun else None
         payload: dict[str, Any] = {"actor": step.theirs.id, "handle": step.theirs.handle}
+        if begun:
+            payload["resumed"] = True
         if step.theirs.network is NetworkName.BLUESKY:
-            payload["rkey"] = tid(ctx.now, place)
+            payload["rkey"] = begun.rkey if begun else tid(ctx.now, place)
         promises.append(
             Promise(
                 kind=DeliveryKind.FOLLOW,
@@ -132,6 +136,7 @@ def _promises(ctx: Context, batch_id: int, steps: Sequence[Step], how: How) -> l
                 contact_id=step.contact.person_id,
                 rank=rank if step.contact.mutual else rank + 1,
                 batch_id=batch_id,
+                begun=begun is not None,
             )
         )
     return promises

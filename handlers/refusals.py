@@ -5,6 +5,8 @@ from typing import Final
 
 from handlers.context import Context
 from handlers.texts import N_
+from storage.follows import Followed
+from storage.records import DeliveryState
 
 _REASONS: Final[Mapping[str, str]] = {
     "blocked": N_("one of you blocks the other"),
@@ -21,10 +23,19 @@ _REASONS: Final[Mapping[str, str]] = {
     "invalid": N_("the network did not accept it"),
 }
 
+# Of what was begun, by what became of it.
+_BEGUN: Final[Mapping[DeliveryState, str]] = {
+    DeliveryState.CANCELLED: N_("no answer came, so I cannot tell whether the follow was made"),
+    DeliveryState.REFUSED: N_("the server did not answer for days, so I cannot tell whether the follow was made"),
+}
 
-def explain(ctx: Context, reason: str | None) -> str:
-    """Say a reason in the person's language; one we have no words for is told as the network gave it."""
-    known = _REASONS.get(reason or "")
+
+def explain(ctx: Context, followed: Followed) -> str:
+    """Say the reason in the person's language; one we have no words for is told as the network gave it."""
+    if followed.begun:
+        return ctx.text(_BEGUN[followed.state])
+    reason = followed.outcome or "cancelled"
+    known = _REASONS.get(reason)
     if known is not None:
         return ctx.text(known)
-    return ctx.text("the network says no ({reason})", reason=(reason or "?").replace("@", "")[:60])
+    return ctx.text("the network says no ({reason})", reason=reason.replace("@", "")[:60])

@@ -28,7 +28,8 @@ def is_urgent(one: Delivery) -> bool:
 class Promise:
     """An effect to promise; `key` makes it one and the same however often it is promised.
 
-    `rank` orders the deliveries of a lane (lower first); None takes the kind's own. `payload` becomes JSON.
+    `rank` orders the deliveries of a lane (lower first); None takes the kind's own. `payload` becomes JSON. With `begun` it
+    goes on with an earlier promise of the same effect, of which an attempt may have come through.
     """
 
     kind: DeliveryKind
@@ -42,6 +43,7 @@ class Promise:
     rank: int | None = None
     due_at: int | None = None
     batch_id: int | None = None
+    begun: bool = False
 
 
 _ONE: Final = delivery.c.id == sa.bindparam("delivery")
@@ -129,7 +131,7 @@ def _row(each: Promise, now: int) -> dict[str, Any]:
         "payload": json.dumps(each.payload, ensure_ascii=False, separators=(",", ":")),
         "state": DeliveryState.PROMISED.value,
         "due_at": now if each.due_at is None else each.due_at,
-        "attempts": 0,
+        "attempts": int(each.begun),
         "batch_id": each.batch_id,
         "created_at": now,
     }
@@ -209,11 +211,19 @@ async def get(connection: AsyncConnection, delivery_id: int) -> Delivery | None:
 
 
 async def cancel(connection: AsyncConnection, now: int, *where: sa.ColumnElement[bool]) -> int:
-    """Cancel what was promised and not begun, among the deliveries that the conditions name; return how many."""
+    """Cancel what was promised and is not being performed, among the deliveries that the conditions name; return how many.
+
+    What a follow that may have come through was promised with is kept, so that it can be recognised.
+    """
+    kept = sa.and_(delivery.c.kind == DeliveryKind.FOLLOW.value, sa.not_(NOT_BEGUN))
     cancelled = await connection.execute(
         sa.update(delivery)
         .where(delivery.c.state == DeliveryState.PROMISED.value, *where)
-        .values(state=DeliveryState.CANCELLED.value, settled_at=now, payload="{}")
+        .values(
+            state=DeliveryState.CANCELLED.value,
+            settled_at=now,
+            payload=sa.case((kept, delivery.c.payload), else_="{}"),
+        )
     )
     return cancelled.rowcount
 

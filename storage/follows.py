@@ -1,9 +1,10 @@
 """Ask the deliveries what was followed on whose behalf: by contact, and by batch, the unit of progress and of undo.
 
 A follow's key is `<how>:<acting account>:<contact's account>:<batch>`, `how` being `follow` or `auto`; its reason, once
-it is done, is what the network said: done, already or requested.
+it is done, is what the network said: done, already, requested or unclear.
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.deliveries import NOT_BEGUN, cancel
 from storage.ready import ready
-from storage.records import UNDONE, DeliveryKind, DeliveryState, NetworkName
+from storage.records import UNDONE, Delivery, DeliveryKind, DeliveryState, NetworkName
 from storage.tables import batch, delivery, person
 
 CHOSEN: Final = "follow"
@@ -21,6 +22,9 @@ AUTOMATIC: Final = "auto"
 How = Literal["follow", "auto"]
 # What we did ourselves, so what an undo takes back.
 _OURS: Final = ("done", "requested")
+# What it leaves as it is.
+LEFT: Final = ("already", "unclear")
+_GIVEN_UP: Final = (DeliveryState.CANCELLED, DeliveryState.REFUSED)
 TAKEN_BACK: Final = "taken_back"
 _CONTACTS_A_QUERY: Final = 500
 
@@ -36,6 +40,7 @@ _FOLLOWS: Final = (
         delivery.c.reason,
         delivery.c.result,
         delivery.c.batch_id,
+        delivery.c.payload,
         batch.c.undone_at,
     )
     .select_from(delivery.outerjoin(batch, batch.c.id == delivery.c.batch_id))
@@ -54,7 +59,8 @@ _AMONG: Final = ready(
 class Followed:
     """One follow that was promised: by which account of ours, of which of the contact's, and what came of it.
 
-    `undone`: with its batch, or alone, because it came through after the person no longer wanted it.
+    `undone`: with its batch, or alone, because it came through after the person no longer wanted it. `begun`: it was given
+    up after an attempt that may have come through; on Bluesky under `rkey`.
     """
 
     id: int
@@ -67,6 +73,8 @@ class Followed:
     uri: str | None
     batch_id: int | None
     undone: bool
+    begun: bool
+    rkey: str | None
 
     @property
     def pending(self) -> bool:
@@ -227,6 +235,14 @@ async def mark_taken_back(connection: AsyncConnection, followed: Followed) -> No
     await connection.execute(sa.update(delivery).where(delivery.c.id == followed.id).values(reason=TAKEN_BACK))
 
 
+async def keep_begun(connection: AsyncConnection, given_up: Delivery) -> None:
+    """Keep what a follow that was just given up was promised with, if an attempt before the last may have come through."""
+    if given_up.kind is DeliveryKind.FOLLOW and given_up.attempts > 1:
+        await connection.execute(
+            sa.update(delivery).where(delivery.c.id == given_up.id).values(payload=given_up.payload)
+        )
+
+
 async def tally(connection: AsyncConnection, batch_id: int, kind: DeliveryKind) -> dict[str, int]:
     """Count a batch's deliveries of one kind: by outcome where they are done, else by state."""
     rows = await connection.execute(_TALLY, {"batch": batch_id, "of_kind": kind.value})
@@ -285,17 +301,21 @@ async def _select(connection: AsyncConnection, statement: sa.Select[Any], which:
 
 
 def _followed(row: Any) -> Followed:
+    state = DeliveryState(row.state)
+    begun = json.loads(row.payload) if state in _GIVEN_UP else {}
     return Followed(
         id=row.id,
         contact_id=row.contact_id,
         account_id=row.account_id,
         target=_target(row.key, row.account_id),
         network=NetworkName(row.network),
-        state=DeliveryState(row.state),
+        state=state,
         outcome=row.reason,
         uri=row.result,
         batch_id=row.batch_id,
         undone=row.undone_at is not None or row.reason == TAKEN_BACK,
+        begun=bool(begun),
+        rkey=begun.get("rkey"),
     )
 
 

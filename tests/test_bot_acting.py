@@ -145,6 +145,7 @@ async def test_a_consent_that_ended_is_told_once_and_with_a_new_one_it_goes_on(s
     told = [effect.text for effect in bot_dms(slow, alice.person) if "your consent there has ended" in effect.text]
     assert len(told) == 1
     assert "3 follows wait for it" in told[0]
+    assert "begun" not in told[0]
     assert len(alice.person.follows) == 2
 
     await alice.consent(await alice.write("connect"))

@@ -24,6 +24,7 @@ SPEAK = {"bluesky": "chat.bsky.convo.sendMessage", "mastodon": "/api/v1/statuses
 FOLLOW = {"bluesky": "com.atproto.repo.applyWrites", "mastodon": "/follow"}
 UNFOLLOW = {"bluesky": "com.atproto.repo.applyWrites", "mastodon": "/unfollow"}
 LEASE = 61
+HOUR = 3_600
 
 
 @pytest.fixture
@@ -202,6 +203,121 @@ async def test_tokens_renewed_while_the_consent_is_taken_back_are_ended_too(floc
         )
         secrets = [events.world.keys.decrypt(json.loads(each)["secret"].encode()) for each in payloads]
     assert secrets == ['{"renewed": "tokens"}']
+
+
+async def begun(flock: Flock, network: str, *, after: bool = True) -> tuple[Traveller, Traveller]:
+    """Let alice have begun to follow bob, of which she was not answered; also, `after` it was carried out."""
+    alice, friends = await friends_of(flock, network, ["carol", "bob"])
+    await alice.write("follow 1")  # so that the next request is not merely asked to come again with a nonce
+    await alice.write("yes")
+    (bob,) = [each for each in friends if each.person.actor not in alice.person.follows]
+    lost = faults(flock, network).plan(Fault(FOLLOW[network], "cut", after=after, method="POST"))
+    await begin_following(alice)
+    assert lost.times == 0
+    assert (bob.person.actor in alice.person.follows) is after
+    return alice, bob
+
+
+async def consents_again(alice: Traveller) -> str:
+    """Let a consent that ended be given anew; return what the bot says from then on."""
+    said = await alice.consent(await alice.write("connect"))
+    for _ in range(3):
+        await alice.flock.pass_seconds(HOUR)
+    return said + alice.read()
+
+
+async def undoes(alice: Traveller) -> None:
+    await alice.write("undo")
+    await alice.write("yes")
+
+
+@pytest.mark.parametrize("by", ["disconnect", "their server"])
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_a_follow_whose_answer_was_lost_is_recognised_with_the_next_consent(
+    flock: Flock, network: str, by: str
+) -> None:
+    """On Bluesky by its record; on Mastodon nobody can tell who it was, and that is said."""
+    alice, bob = await begun(flock, network)
+    if by == "disconnect":
+        said = await alice.write("disconnect")
+    else:
+        alice.person.withdraw_consents()
+        await flock.pass_seconds(HOUR)
+        said = alice.read()
+    assert "1 was begun already: no answer came, so I cannot tell whether it was made." in said
+    why = await alice.write(f"why {bob.x.screen_name}")
+    assert "no answer came, so I cannot tell whether the follow was made" in why
+    said = await consents_again(alice)
+    assert follow_effects(flock, network, alice.person.actor).count(bob.person.actor) == 1
+    why = await alice.write(f"why {bob.x.screen_name}")
+    await undoes(alice)
+    assert (bob.person.actor in alice.person.follows) is (network == "mastodon")
+    if network == "bluesky":
+        assert "I followed 1 account for you." in said
+        assert "I followed them for you." in why
+    else:
+        assert "You follow 1 account, or have asked to, and I cannot tell whether it was you or I" in said
+        assert "I cannot tell whether it was you or I" in why
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_a_follow_that_did_not_come_through_is_made_with_the_next_consent_and_is_ours(
+    flock: Flock, network: str
+) -> None:
+    alice, bob = await begun(flock, network, after=False)
+    await alice.write("disconnect")
+    lost = lose_the_answer(flock, network, FOLLOW[network])
+    assert "I followed 1 account for you." in await consents_again(alice)
+    assert lost.times == 0
+    assert follow_effects(flock, network, alice.person.actor).count(bob.person.actor) == 1
+    await undoes(alice)
+    assert bob.person.actor not in alice.person.follows
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_whom_one_followed_by_hand_meanwhile_one_keeps_following(flock: Flock, network: str) -> None:
+    alice, bob = await begun(flock, network, after=False)
+    await alice.write("disconnect")
+    alice.person.follow(bob.person)  # type: ignore[arg-type]  # both are of one network
+    await consents_again(alice)
+    await undoes(alice)
+    assert bob.person.actor in alice.person.follows
+
+
+async def test_what_was_begun_is_recognised_however_often_the_consent_ends(flock: Flock) -> None:
+    alice, bob = await begun(flock, "bluesky")
+    await alice.write("disconnect")
+    sick = flock.bluesky.faults.plan(Fault("getRelationships", status=503, method="GET"))
+    await alice.consent(await alice.write("connect"))
+    await flock.pass_seconds(60)
+    assert sick.times == 0
+    await alice.write("disconnect")
+    assert "I followed 1 account for you." in await consents_again(alice)
+    await undoes(alice)
+    assert bob.person.actor not in alice.person.follows
+
+
+async def test_what_was_begun_is_recognised_when_the_contact_comes_back(flock: Flock) -> None:
+    alice, bob = await begun(flock, "bluesky")
+    await bob.write("discoverable off")
+    await flock.pass_seconds(HOUR)
+    await bob.write("discoverable everyone")
+    await begin_following(alice)
+    await undoes(alice)
+    assert bob.person.actor not in alice.person.follows
+
+
+async def test_what_was_begun_is_recognised_when_the_server_is_back_after_it_was_given_up(flock: Flock) -> None:
+    alice, bob = await begun(flock, "bluesky")
+    flock.bluesky.faults.plan(Fault("getRelationships", status=503, times=10_000, method="GET"))
+    for _ in range(10):
+        await flock.pass_seconds(8 * HOUR)
+    flock.bluesky.faults.clear()
+    assert "did not answer for days, so I cannot tell whether the follow was made" in alice.read()
+    await begin_following(alice)
+    await flock.pass_seconds(HOUR)
+    await undoes(alice)
+    assert bob.person.actor not in alice.person.follows
 
 
 async def begin_following(alice: Traveller) -> None:

@@ -60,8 +60,8 @@ def people(town: MastodonSandbox, n: int) -> list[MastodonPerson]:
     return [town.create_account(f"person{next(_NUMBERS)}") for _ in range(n)]
 
 
-def order(person: MastodonPerson, *, again: bool = False, uri: str | None = None) -> FollowOrder:
-    return FollowOrder(f"order {next(_NUMBERS)}", person.actor, person.handle, uri, again=again)
+def order(person: MastodonPerson, *, again: bool = False, resumed: bool = False, uri: str | None = None) -> FollowOrder:
+    return FollowOrder(f"order {next(_NUMBERS)}", person.actor, person.handle, uri, again=again, resumed=resumed)
 
 
 async def test_people_are_followed_and_unfollowed(
@@ -128,6 +128,21 @@ async def test_a_follow_whose_outcome_was_lost_counts_as_ours(
         await bot.follow(grant, [order(bob)])
     assert await bot.follow(grant, [order(bob, again=True)]) == [FollowOutcome("done", bob.id)]
     assert len(town.journal.of("follow", by=alice.actor)) == 1
+
+
+async def test_nobody_can_tell_who_followed_or_asked_when_the_matter_rested(
+    bot: MastodonNetwork, town: MastodonSandbox, alice: MastodonPerson, grant: GrantInUse
+) -> None:
+    followed, locked, neither = people(town, 3)
+    locked.account.locked = True
+    alice.follow(followed)
+    alice.follow(locked)
+    orders = [order(each, again=True, resumed=True) for each in (followed, locked, neither)]
+    assert await bot.follow(grant, orders) == [
+        FollowOutcome("unclear"),
+        FollowOutcome("unclear"),
+        FollowOutcome("done", neither.id),
+    ]
 
 
 async def test_a_server_that_takes_its_time_to_ask_a_far_account_is_believed(

@@ -92,7 +92,8 @@ class FollowOrder:
     """One account to follow, or to cease to follow, on behalf of the grant's owner.
 
     `key` is the idempotency key (on Bluesky the TID that becomes the record's rkey). `uri` is, for an unfollow, what
-    the follow returned. With `again` an earlier attempt was begun (see `Unavailable`) and has an unknown outcome.
+    the follow returned. With `again` an earlier attempt was begun (see `Unavailable`) and has an unknown outcome; with
+    `resumed` the matter rested since, and its owner may have done the same by hand.
     """
 
     key: str
@@ -100,16 +101,18 @@ class FollowOrder:
     handle: str
     uri: str | None = None
     again: bool = False
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FollowOutcome:
     """What came of one order.
 
-    `already`: it was so before we came, so an undo leaves it. `requested`: a locked account has yet to agree.
+    `already`: it was so before we came, so an undo leaves it. `requested`: a locked account has yet to agree. `unclear`: it
+    is one of these, or done, and nobody can tell which; an undo leaves it too.
     """
 
-    state: Literal["done", "already", "requested", "refused"]
+    state: Literal["done", "already", "requested", "unclear", "refused"]
     uri: str | None = None
     reason: str | None = None
 

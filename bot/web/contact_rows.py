@@ -10,6 +10,7 @@ from handlers.following import Plan, plan
 from handlers.follows import everybody
 from handlers.matching import Contact
 from handlers.names import NETWORKS, address_of, plain_name
+from storage.follows import LEFT
 
 UNSURE: Final = "unsure"
 SHOWN: Final = ("all", *(each.value for each in Standing), UNSURE)
@@ -93,4 +94,4 @@ async def listed(ctx: Context, found: Sequence[Contact]) -> Listed:
 def _is_taken_back(contact: Contact) -> bool:
     """Tell whether the last follow was undone; whom one followed before, one follows still."""
     last = max(contact.follows, key=lambda each: each.id, default=None)
-    return last is not None and last.undone and last.outcome != "already"
+    return last is not None and last.undone and last.outcome not in LEFT
