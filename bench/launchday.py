@@ -2,10 +2,11 @@
 
     python -m bench.launchday [--quick] [--people 17000] [--newcomers 16000] [--seed 1]
 
-The bot's own loops, handlers, outbox, performers and SQLite storage run beside networks of this process, which have the
-sandbox's limits, take 50 to 300 ms for a request, and fail as planned: storms of 429, servers that are down, answers
-that are lost. The whole bot is killed in the middle of work again and again, and opened anew on the same database. The clock
-goes on by the CPU time that all of it takes. At 18:00 it opens: until then Reflock only collects.
+The bot's own loops, handlers, outbox, performers, SQLite storage and Bluesky adapter run beside networks of this process,
+which have the sandbox's limits, take 50 to 300 ms for a request, and fail as planned: storms of 429, servers that are down,
+answers that are lost. (Mastodon's adapter, and all follows, are imitated.) The whole bot is killed in the middle of work again
+and again, and opened anew on the same database. The clock goes on by the CPU time that all of it takes. At 18:00 it opens: until
+then Reflock only collects. A reader knows a message by its words: one that is read more often than it was to be said is doubled.
 
 On Bluesky the bot may speak as fast as the configuration's default says. Its Mastodon server is one of its own without
 limits for it, as a bot needs that is to answer thousands; `--shared-server` gives it an account on somebody else's, with
@@ -107,7 +108,7 @@ class LaunchDay:
         self.day = Day(loop, crowd, self.weather, seed)
         self._own_server = own_server
         if own_server:
-            self.day.servers[NetworkName.MASTODON].raise_limits()
+            self.day.mastodon.raise_limits()
         self.log: Counter[str] = Counter()
         self._url = url
         self._crowd = crowd

@@ -5,6 +5,7 @@ all. Everybody reads what comes before they write again, and a few answer a noti
 """
 
 import asyncio
+import json
 import random
 import re
 from array import array
@@ -14,12 +15,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from bench.launchday_bluesky import BlueskyServer, convo_with
 from bench.launchday_clock import SimulatedLoop
 from bench.launchday_life import Life
-from bench.launchday_networks import Adapter, Outage, Server, Weather, X
+from bench.launchday_mastodon import MastodonServer
+from bench.launchday_networks import Outage, Server, Weather, X
 from bench.launchday_notes import Log
 from bench.links_graph import Graph, Ids, x_ids
-from bot.networks import Incoming, Say
+from bot.networks import Network, Say
 from handlers import follows, imports
 from handlers.archive import Lists
 from handlers.context import Context
@@ -78,6 +81,11 @@ class Crowd:
         """Return somebody's name there."""
         return f"@p{number}@server{number % _SERVERS}.example" if self.on_mastodon[number] else f"p{number}.example"
 
+    def thread(self, number: int) -> str:
+        """Return what an adapter needs to write to somebody."""
+        actor = self.actor(number)
+        return actor if self.on_mastodon[number] else json.dumps({"convo": convo_with(actor)})
+
     @staticmethod
     def number(actor: str) -> int:
         """Return whose account this is."""
@@ -123,9 +131,11 @@ class Day:
         self.crowd = crowd
         self.weather = weather
         self.chance = random.Random(seed)
-        self.servers = {name: Server(name, weather, self._reads) for name in NetworkName}
+        self.bluesky, self.mastodon = BlueskyServer(weather, self._reads), MastodonServer(weather, self._reads)
+        self.servers: dict[NetworkName, Server] = {each.name: each for each in (self.bluesky, self.mastodon)}
         for me in range(crowd.people):  # who is in already has talked to the bot before
-            self.servers[crowd.network(me)].accepted.add(crowd.actor(me))
+            if not crowd.on_mastodon[me]:
+                self.bluesky.knows(crowd.actor(me), crowd.handle(me))
         self.x = X(weather, lambda number: int(crowd.x_ids[number]))
         self.life: Life | None = None
         self.alive = asyncio.Event()
@@ -148,9 +158,9 @@ class Day:
         """Return how many messages were written."""
         return self._messages
 
-    def adapters(self) -> dict[NetworkName, Adapter]:
+    def adapters(self) -> dict[NetworkName, Network]:
         """Connect a bot."""
-        return {name: Adapter(server) for name, server in self.servers.items()}
+        return {name: server.connect() for name, server in self.servers.items()}
 
     def go(self, deed: Coroutine[Any, Any, None]) -> None:
         """Let somebody, or something, take its course beside the others."""
@@ -225,22 +235,9 @@ class Day:
         """Write to the bot, and read what it answers, until that is there for which one waits."""
         self._messages += 1
         name, now = self.crowd.network(me), self.loop.epoch_ms()
-        message_id = f"m{self._messages}"
+        message_id = self.servers[name].write(self.crowd.actor(me), self.crowd.handle(me), text)
         talk = self._talks[message_id] = self.unanswered[message_id] = _Talk(name, now)
         self._in_a_row[me] = 0
-        self.servers[name].write(
-            Incoming(
-                id=message_id,
-                network=name,
-                actor=self.crowd.actor(me),
-                handle=self.crowd.handle(me),
-                text=text,
-                public=False,
-                thread=f"c{me}",
-                thread_key=f"c{me}",
-                at=now,
-            )
-        )
         while not until.search(talk.text):
             await talk.more.wait()
             talk.more.clear()

@@ -27,7 +27,7 @@ async def load(loop: SimulatedLoop, database: Database, crowd: Crowd, keys: Keys
                 now = loop.epoch_ms()
                 actor, network = crowd.actor(me), crowd.network(me)
                 account, person = await accounts.meet(connection, network, actor, crowd.handle(me), now)
-                await accounts.heard_from(connection, {account.id: f"c{me}"}, now)
+                await accounts.heard_from(connection, {account.id: crowd.thread(me)}, now)
                 claimed = await claims.declare(connection, keys, person.id, f"x{me}", now)
                 outcome = await claims.raise_evidence(
                     connection,

@@ -14,7 +14,7 @@ _CACHE_KB: Final = 512
 Entry = TypeVar("Entry")
 
 
-def _file() -> sqlite3.Connection:
+def unnamed_file() -> sqlite3.Connection:
     """Open a file without a name, which is gone when it is closed."""
     file = sqlite3.connect("", isolation_level=None)
     file.execute("PRAGMA journal_mode=OFF")
@@ -26,7 +26,7 @@ class Marks:
     """A set of hashes."""
 
     def __init__(self) -> None:
-        self._file = _file()
+        self._file = unnamed_file()
         self._file.execute("CREATE TABLE mark (mark INTEGER PRIMARY KEY)")
         self._n = 0
 
@@ -55,7 +55,7 @@ class Log(Generic[Entry]):
         self._kind = kind
         self._values: attrgetter[tuple[Any, ...]] = attrgetter(*names)
         self._insert = f"INSERT INTO entry VALUES ({', '.join('?' * len(names))})"
-        self._file = _file()
+        self._file = unnamed_file()
         self._file.execute(f"CREATE TABLE entry ({', '.join(names)})")
         self._n = 0
 

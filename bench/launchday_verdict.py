@@ -42,7 +42,7 @@ async def judge(connection: AsyncConnection, crowd: Crowd, day: Day) -> dict[str
             "never_followed": await _never_followed(connection, day),
         },
         "doubled": {
-            "said": sum(len(server.doubled) for server in servers),
+            "said": sum(server.doubled for server in servers),
             "told": sum(n - 1 for n in named.values() if n > 1),
             "follows": await _followed_twice(connection),
         },
@@ -54,7 +54,7 @@ async def judge(connection: AsyncConnection, crowd: Crowd, day: Day) -> dict[str
 async def _replies(connection: AsyncConnection, day: Day) -> tuple[int, int]:
     """Return how many messages are not answered and never will be, and how many will be."""
     lost = waiting = 0
-    unheard = {message.id for server in day.servers.values() for message in server.waiting()}
+    unheard = {message_id for server in day.servers.values() for message_id in server.waiting()}
     for message_id, talk in day.unanswered.items():
         prefix = f"{talk.network}:{message_id}:"
         of_it = sa.and_(delivery.c.key >= prefix, delivery.c.key < f"{prefix[:-1]};", delivery.c.state.in_(_UNDONE))

@@ -1,14 +1,19 @@
 """The benches' outputs are held to what the page of benchmarks tells of them."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.all import Failed, check
+from bench.launchday_bluesky import BlueskyServer
+from bench.launchday_clock import SimulatedLoop, run_simulated
+from bench.launchday_networks import Weather
 from bench.report import read
 from bench.report_rows import COMMANDS, ROWS, ZEROS
+from bot.networks import Say
 
 TOLD_OF = [name for name in COMMANDS if name in {row.bench for row in ROWS} | {bench for bench, _ in ZEROS}]
 
@@ -73,3 +78,43 @@ def test_of_several_runs_the_medians_are_told(tmp_path: Path) -> None:
 
     assert told[("cpu_percent",)] == 0.3
     assert {each.verdict for each in read(tmp_path) if each.row.bench != "idle"} == {"not measured"}
+
+
+def test_on_the_launch_day_words_that_were_to_be_said_once_are_doubled_when_they_are_read_twice() -> None:
+    async def play(loop: SimulatedLoop) -> None:
+        read: list[str] = []
+        chat = BlueskyServer(Weather(loop, random.Random(1)), lambda say: read.append(say.key))
+        bot, listed = chat.connect(), '{"convo": "p1"}'
+        chat.knows("did:plc:p1", "p1.example")
+
+        def hello(key: str) -> Say:
+            return Say(key, "did:plc:p1", "p1.example", "Hello!", public=False, thread=listed, language="en")
+
+        await bot.say(hello("a"))
+        await bot.say(hello("b"))
+        assert (read, chat.doubled) == (["a", "b"], 0)
+
+        chat.answer("chat.bsky.convo.sendMessage", {"convoId": "p1", "message": {"text": "Hello!"}})
+        assert (read, chat.doubled) == (["a", "b"], 1)
+
+        chat.expect(hello("c"))
+        assert chat.has_said("b")
+        assert not chat.has_said("c")
+
+    run_simulated(play)
+
+
+def test_on_the_launch_day_a_message_waits_until_the_bot_goes_on_from_behind_it() -> None:
+    async def play(loop: SimulatedLoop) -> None:
+        chat = BlueskyServer(Weather(loop, random.Random(1)), lambda _: None)
+        begun = (await chat.connect().hear(None)).cursor
+        message_id = chat.write("did:plc:p1", "p1.example", "hello")
+
+        heard = await chat.connect().hear(begun)
+        assert [(each.id, each.text) for each in heard.messages] == [(message_id, "hello")]
+        assert chat.waiting() == {message_id}
+
+        assert (await chat.connect().hear(heard.cursor)).messages == []
+        assert chat.waiting() == set()
+
+    run_simulated(play)
