@@ -68,7 +68,8 @@ class WorkedLine:
     def __init__(self, line: Line, places: int) -> None:
         self.line: Final = line
         self.tasks: set[asyncio.Task[bool]] = set()
-        self.steps: Final = asyncio.Semaphore(_STEPS_AT_ONCE)
+        # What shares no budget waits for nothing but its own account.
+        self.steps: Final = asyncio.Semaphore(_STEPS_AT_ONCE if line.budget else places)
         self._places: Final = places
         # Leased, and not yet drawn on the budget; and whether something else waits until they have.
         self._undrawn = 0

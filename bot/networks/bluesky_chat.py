@@ -61,10 +61,11 @@ _REFUSING_WORDS: Final = {
 
 @dataclass(slots=True)
 class _Convo:
-    """What is known of a conversation; `other` is the profile of the one who is not us, None where there are more."""
+    """What is known of a conversation; `handle` is that of the one who is not us, None where there are more."""
 
     id: str
-    other: Json | None
+    handle: str | None
+    by_bot: bool
     request: bool
     known_at: int
 
@@ -122,7 +123,7 @@ class BlueskyChat:
                 page = await self._call(self._client.query("chat.bsky.convo.listConvos", query))
                 for view in page.get("convos") or []:
                     convo = self._take_in(view)
-                    if convo is not None and convo.other is not None and convo.id not in seen:
+                    if convo is not None and convo.handle is not None and convo.id not in seen:
                         seen.add(convo.id)
                         for message in await self._since_our_last(convo):
                             yield message
@@ -172,20 +173,19 @@ class BlueskyChat:
     def _read(self, convo: _Convo, view: Json) -> Incoming | None:
         """Read one message; nothing for what was deleted, is no text, or is malformed."""
         try:
-            other = convo.other
-            if other is None or view.get("$type", _MESSAGE) != _MESSAGE or not view["text"]:
+            if convo.handle is None or view.get("$type", _MESSAGE) != _MESSAGE or not view["text"]:
                 return None
             return Incoming(
                 id=f"{convo.id}/{view['id']}",
                 network=NetworkName.BLUESKY,
                 actor=str(view["sender"]["did"]),
-                handle=str(other["handle"]),
+                handle=convo.handle,
                 text=plain_text(view),
                 public=False,
                 thread=json.dumps({"convo": convo.id}),
                 thread_key=convo.id,
                 at=epoch_ms(view["sentAt"]),
-                by_bot=is_bot(other),
+                by_bot=convo.by_bot,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             _log.warning("malformed message skipped", network="bluesky", error=repr(error))
@@ -235,10 +235,10 @@ class BlueskyChat:
             others = [member for member in view["members"] if member["did"] != self._client.did]
             kind = view.get("kind") or {}
             of_two = len(others) == 1 and not str(kind.get("$type", "")).endswith(_GROUP)
-            other = others[0] if of_two else None
-            convo = _Convo(str(view["id"]), other, view.get("status") == "request", self._clock())
-            if other is not None:
-                _put(self._convo_of, str(other["did"]), convo.id)
+            handle, by_bot = (str(others[0]["handle"]), is_bot(others[0])) if of_two else (None, False)
+            convo = _Convo(str(view["id"]), handle, by_bot, view.get("status") == "request", self._clock())
+            if of_two:
+                _put(self._convo_of, str(others[0]["did"]), convo.id)
         except (KeyError, TypeError, AttributeError) as error:
             _log.warning("malformed conversation skipped", network="bluesky", error=repr(error))
             return None
