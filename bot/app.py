@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import httpx
@@ -25,6 +26,7 @@ from bot.networks.identity_atproto import IdentityResolver
 from bot.networks.mastodon import MastodonNetwork
 from bot.networks.oauth_atproto import AtprotoOauth, BadAddressError
 from bot.networks.oauth_mastodon import MastodonOauth
+from bot.networks.ratelimits import AllowanceUsed, RateLimited
 from bot.networks.sessions import DatabaseSessions
 from bot.outbox import Outbox, Performer
 from bot.performing import Acting, Revoking, Speaking
@@ -42,6 +44,8 @@ _log = structlog.get_logger()
 
 _DATABASE_SECONDS: Final = 10
 _LOOKUP_SECONDS: Final = 15
+# So long is waited for a network that asks us to wait, and does not say how long.
+_PAUSE_SECONDS: Final = 60.0
 # How many follows go into one act: Bluesky takes a batch in one request, Mastodon one by one within a lease.
 _BATCH: Final = 25
 
@@ -106,11 +110,12 @@ async def open_app(loaded: Loaded, clock: Clock = epoch_ms, *, log_in: bool = Tr
         networks = _networks(loaded, database, keys, guard, atproto, mastodon, clock)
         for network in networks.values():
             stack.push_async_callback(network.close)
-        # Each is waited for: one that went on in the background would speak after the one line about the other.
-        started = (_start(loaded, network) for network in networks.values() if log_in)
-        for problem in await asyncio.gather(*started, return_exceptions=True):
-            if problem is not None:
-                raise problem
+        try:
+            async with asyncio.TaskGroup() as starting:  # it ends the one that waits when the other one cannot start
+                for network in networks.values() if log_in else ():
+                    starting.create_task(_start(loaded, network, clock))
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
         settings = loaded.settings({name: network.handle for name, network in networks.items()})
         events = Events(database, World(keys, settings, Registry()), Catalogue(), networks, clock)
         consents = Consents(events, atproto, mastodon)
@@ -147,8 +152,8 @@ async def _refuse_other_keys(connection: AsyncConnection, keys: Keys) -> None:
         )
 
 
-async def _start(loaded: Loaded, network: Network) -> None:
-    """Log in, or say in one line what is wrong and what to do."""
+async def _start(loaded: Loaded, network: Network, clock: Clock) -> None:
+    """Log in, as late as the network asks us to, or say in one line what is wrong and what to do."""
     address = {
         NetworkName.BLUESKY: ("[bluesky] service_url", loaded.config.bluesky.service_url),
         NetworkName.MASTODON: ("[mastodon] base_url", loaded.config.mastodon.base_url),
@@ -157,12 +162,18 @@ async def _start(loaded: Loaded, network: Network) -> None:
         NetworkName.BLUESKY: "[bluesky] handle and REFLOCK_BLUESKY_APP_PASSWORD",
         NetworkName.MASTODON: "REFLOCK_MASTODON_ACCESS_TOKEN",
     }[network.name]
-    try:
-        await network.start()
-    except Refused as refusal:
-        raise ConfigError(f"{address[1]} refused us: {refusal.detail or refusal.reason}. Check {secret}.") from None
-    except Unavailable as error:
-        raise ConfigError(f"{address[1]} does not answer ({error}). Is it up, and is {address[0]} right?") from None
+    while True:
+        try:
+            return await network.start()
+        except Refused as refusal:
+            raise ConfigError(f"{address[1]} refused us: {refusal.detail or refusal.reason}. Check {secret}.") from None
+        except (RateLimited, AllowanceUsed) as limit:
+            pause = _PAUSE_SECONDS if limit.retry_in is None else limit.retry_in
+            until = datetime.fromtimestamp(clock() / 1000 + pause, UTC).isoformat(timespec="seconds")
+            _log.warning("asked to wait before logging in", server=address[1], why=str(limit), until=until)
+            await asyncio.sleep(pause)
+        except Unavailable as error:
+            raise ConfigError(f"{address[1]} does not answer ({error}). Is it up, and is {address[0]} right?") from None
 
 
 def _oauth(loaded: Loaded, guard: GuardedClient, clock: Clock) -> tuple[AtprotoOauth | None, MastodonOauth]:

@@ -1,11 +1,12 @@
-"""Say in the log that the database does not answer, and that it does again: once for the whole process."""
+"""Say in the log that the database does not answer, or refuses us, and that it does no more: once for the whole process."""
 
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 
-from storage.trouble import is_trouble, words_of
+from storage.database import CONFIGURED
+from storage.trouble import is_trouble, refusal, words_of
 
 _log = structlog.get_logger()
 
@@ -16,10 +17,11 @@ _OVER_AFTER_MS: Final = 120_000
 
 
 class Outage:
-    """What everybody in this process knows of the database's trouble."""
+    """What everybody in this process knows of the database's trouble; its `name` is what its own server calls it."""
 
-    def __init__(self, address: str, clock: Callable[[], int]) -> None:
+    def __init__(self, address: str, name: str, clock: Callable[[], int]) -> None:
         self._address: Final = address
+        self._name: Final = name
         self._clock: Final = clock
         self._met_by: set[str] = set()
         self._began_at = self._met_at = 0
@@ -37,7 +39,9 @@ class Outage:
         self._met_by.add(who)
         if self._said_at is None or self._is_long_ago(self._said_at, _SAID_AGAIN_MS):
             self._said_at, self._to_be_ended = now, True
-            _log.warning("the database does not answer", address=self._address, why=words_of(error), **facts)
+            refused = refusal(error, self._name, CONFIGURED)
+            event = "the database refuses us" if refused else "the database does not answer"
+            _log.warning(event, address=self._address, why=refused or words_of(error), **facts)
         return True
 
     def passed(self, who: str) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -28,8 +29,9 @@ KEEPING: Final = "keeping promises"
 _FIRST_PAUSE: Final = 2_000
 _LONGEST_PAUSE: Final = 3_600_000
 _GIVE_UP_AFTER: Final = 3 * 86_400_000
-# So long is waited, by whoever stops, for a database that does not answer.
-_BEGINNING_SECONDS: Final = 4.0
+# So long is waited, by whoever stops, for a database that does not answer: for what is being leased, then for what is being
+# written down. What that was is recovered at the next start.
+_DATABASE_SECONDS: Final = 4.0
 # So many are dropped in one transaction at most, for which others may not write.
 _DROPPED_AT_ONCE: Final = 50
 
@@ -109,6 +111,8 @@ class Outbox:
         shared = {line.lanes: line for performer in performers.values() for line in performer.lines}
         self._lines: Final = [WorkedLine(line, lanes) for line in (*shared.values(), Line(ASKING))]
         self._beginning: asyncio.Task[tuple[int, int | None]] | None = None
+        # The lanes of which something is just being written down.
+        self._writing: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
     async def recover(self) -> int:
@@ -184,16 +188,21 @@ class Outbox:
     async def drain(self) -> None:
         """Wait until every leased lane is worked off."""
         if self._beginning is not None:
-            await asyncio.wait({self._beginning}, timeout=_BEGINNING_SECONDS)
+            await asyncio.wait({self._beginning})
         while tasks := self._tasks():
             await asyncio.wait(tasks)
 
     async def stop(self) -> None:
         """Finish what is being performed, begin with nothing more, and give the lanes back."""
         self._stopping = True
-        await self.drain()
         if self._beginning is not None:
+            await asyncio.wait({self._beginning}, timeout=_DATABASE_SECONDS)
             self._beginning.cancel()
+        while tasks := self._tasks():
+            writing = set(self._writing)
+            await asyncio.wait(tasks, timeout=_DATABASE_SECONDS)
+            for each in writing & self._writing:
+                each.cancel()
 
     async def _work_off(self, line: WorkedLine, lease: Lease) -> bool:
         """Perform what is due in a leased lane, one act after the other, until nothing is, or the lease is lost.
@@ -232,12 +241,22 @@ class Outbox:
         self, line: WorkedLine, lease: Lease, first: Delivery | None = None, performed: Performed | None = None
     ) -> list[Delivery] | None:
         """Write down what came of the last act, and take the next; a deadlock must not make us act again."""
-        async with line.steps:
+        async with self._written_down(), line.steps:
             due, called_off = await patiently(lambda: self._step_once(lease, first, performed))
         # A lane that goes on says so itself; one that is through says it when it ends.
         if due and (called_off or (performed is not None and not performed.promises_nothing)):
             self._events.on_promise()
         return due
+
+    @asynccontextmanager
+    async def _written_down(self) -> AsyncIterator[None]:
+        """Let whoever stops know that it is the database that this lane waits for."""
+        if (lane := asyncio.current_task()) is not None:
+            self._writing.add(lane)
+        try:
+            yield
+        finally:
+            self._writing -= {lane}
 
     async def _step_once(
         self, lease: Lease, first: Delivery | None, performed: Performed | None

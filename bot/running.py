@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from enum import StrEnum
 from typing import Any, Final
 
@@ -68,49 +68,50 @@ async def run_app(loaded: Loaded, role: Role = Role.ALL, worker: str | None = No
         loaded = named(loaded, worker)
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
-        app = await _begun(stack, open_app(loaded, log_in=role is not Role.WEB), stop)
-        if app is None:
+        with _beginning(stop):
+            app = await stack.enter_async_context(open_app(loaded, log_in=role is not Role.WEB))
+            database, outage = app.events.database, app.events.outage
+            if database.is_sqlite and role is not Role.ALL:
+                raise ConfigError("Several processes need PostgreSQL: with SQLite, leave --role away.")
+            name = loaded.config.bot.worker
+            if not database.is_sqlite:  # where there may be others
+                structlog.contextvars.bind_contextvars(worker=name)
+            alone_as = name if role.works else f"{name} {role}"
+            alone = await stack.enter_async_context(database.alone(alone_as))
+            # Until all is finished, for others take us for dead without it, and do again what we are at.
+            await stack.enter_async_context(_doing([_stay_alone(database, alone, alone_as, outage)]))
+            stack.push_async_callback(app.outbox.stop)
+            wake = Wake()
+            app.events.on_promise = wake.ring
+            facts: dict[str, object] = {"role": role.value, "networks": sorted(each.value for each in app.networks)}
+            if role.works:
+                facts["lanes_recovered"] = await app.outbox.recover()
+            if role.serves:
+                facts["pages"] = await _serve(app, stack)
+        if stop.is_set():
             return
-        database, outage = app.events.database, app.events.outage
-        if database.is_sqlite and role is not Role.ALL:
-            raise ConfigError("Several processes need PostgreSQL: with SQLite, leave --role away.")
-        name = loaded.config.bot.worker
-        if not database.is_sqlite:  # where there may be others
-            structlog.contextvars.bind_contextvars(worker=name)
-        alone_as = name if role.works else f"{name} {role}"
-        alone = await stack.enter_async_context(database.alone(alone_as))
-        # Until all is finished, for others take us for dead without it, and do again what we are at.
-        await stack.enter_async_context(_doing([_stay_alone(database, alone, alone_as, outage)]))
-        stack.push_async_callback(app.outbox.stop)
-        wake = Wake()
-        app.events.on_promise = wake.ring
-        parts: list[Coroutine[Any, Any, None]] = []
-        facts: dict[str, object] = {"role": role.value, "networks": sorted(name.value for name in app.networks)}
+        parts: list[Coroutine[Any, Any, None]] = []  # made only now that they are to run
         if role.listens:
             parts += [
                 _listen_alone(database, inbox, app.networks[name], _poll_seconds(loaded, name), outage)
                 for name, inbox in app.inboxes.items()
             ]
         if role.works:
-            facts["lanes_recovered"] = await app.outbox.recover()
-            parts += [
-                perform(app.outbox, wake, app.events.clock, outage),
-            ]
+            parts.append(perform(app.outbox, wake, app.events.clock, outage))
             if not database.is_sqlite:
                 parts += [_hear_bell(database, wake, outage), stand_in(database, name, wake.ring, outage)]
             schedule = make_schedule(app.events, app.announcing, loaded)
             schedule.start()
             stack.callback(schedule.shutdown, wait=False)
-        if role.serves:
-            facts["pages"] = await _serve(app, stack)
         async with _doing(parts):
             _log.info("running", **facts)
             await stop.wait()
         _log.info("stopping")
 
 
-async def _begun(stack: AsyncExitStack, opening: AbstractAsyncContextManager[App], stop: asyncio.Event) -> App | None:
-    """Put a Reflock together; None when it was told to stop meanwhile: a log-in may take long, and is not waited for.
+@contextmanager
+def _beginning(stop: asyncio.Event) -> Iterator[None]:
+    """Go no further in the block when told to stop: a log-in, or another process, may take long.
 
     From then on whoever tells it to stop only sets the event.
     """
@@ -125,12 +126,11 @@ async def _begun(stack: AsyncExitStack, opening: AbstractAsyncContextManager[App
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told)
     try:
-        return await stack.enter_async_context(opening)
+        yield
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
         _log.info("stopping", why="told to before it ran")
-        return None
     finally:
         beginning = False
 

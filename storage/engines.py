@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from storage import one_hop
 from storage.checkpoints import Checkpoints
 from storage.ready import ReadyEngine
-from storage.trouble import CONNECTING
+from storage.trouble import CONNECTING, READ_ONLY, state_of
 
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 # What every connection to SQLite is told first.
@@ -76,6 +76,7 @@ def opened(url: URL, *, readers: bool, name: str, checkpoints: Checkpoints) -> R
         engine.dialect.do_close = engine.dialect.do_terminate  # type: ignore[method-assign]  # there is no event for it
         _ask_after_a_pause(engine.sync_engine)
         _note_what_fails(engine.sync_engine)
+        _leave_what_is_read_only(engine.dialect)
         return engine
     if url.database in (None, "", ":memory:") or url.query:
         raise DatabaseError("Reflock needs a database file, without options: sqlite:///reflock.sqlite3")
@@ -156,3 +157,13 @@ def _note_what_fails(engine: sa.Engine) -> None:
         except OSError as error:
             error.add_note(CONNECTING)
             raise
+
+
+def _leave_what_is_read_only(dialect: Any) -> None:
+    """Have the pool connect anew where nothing may be written: another server may have taken its place by then."""
+    is_lost = dialect.is_disconnect
+
+    def is_lost_or_read_only(error: Exception, *connected: object) -> bool:
+        return state_of(error) == READ_ONLY or bool(is_lost(error, *connected))
+
+    dialect.is_disconnect = is_lost_or_read_only

@@ -21,6 +21,8 @@ import aiosqlite
 from storage.checkpoints import PAGES, Checkpoints
 
 BUSY_TIMEOUT_MS: Final = 15_000
+# SQLite's own waiting cannot be interrupted: so often a thread that waits for whoever writes looks whether it still has to.
+_LOOK_MS: Final = 200
 # Used by its thread a connection waits for whoever writes, and carries over what is long; where it is awaited, neither.
 PATIENT: Final = (f"busy_timeout={BUSY_TIMEOUT_MS}", f"wal_autocheckpoint={PAGES}")
 # What took longer than this has written much, which takes long to commit, or can spare the time: its COMMIT is the thread's.
@@ -45,6 +47,8 @@ class OneHopConnection(aiosqlite.Connection):
     _changes = 0
     # Whether a statement was given to the thread whose answer nobody has waited for: what it does is not known.
     unanswered = False
+    # Whether whoever gave it was told to stop meanwhile: then there is nobody to wait for a lock for.
+    abandoned = False
     _beginning: str | None = None
 
     def begin(self, statement: str) -> None:
@@ -73,7 +77,7 @@ class OneHopConnection(aiosqlite.Connection):
         """Have the thread wait for whoever has to be waited for in this transaction."""
         if self.checkpoints is not None:
             self._at_once, self._long = False, not self.direct
-            self._behave(BUSY_TIMEOUT_MS, self.checkpoints.pages)
+            self._behave(_LOOK_MS, self.checkpoints.pages)
 
     def _behave(self, busy_timeout_ms: int, pages: int) -> None:
         if self._waits_and_carries != (busy_timeout_ms, pages):
@@ -169,7 +173,11 @@ class _Cursor:
         if beginning is not None:
             connection.leave_to_thread()
         connection.unanswered = True
-        await connection._execute(self._do, act, beginning)  # type: ignore[no-untyped-call]  # aiosqlite leaves it untyped  # noqa: SLF001  # the connection is our own subclass
+        try:
+            await connection._execute(self._do, act, beginning)  # type: ignore[no-untyped-call]  # aiosqlite leaves it untyped  # noqa: SLF001  # the connection is our own subclass
+        except asyncio.CancelledError:
+            connection.abandoned = True
+            raise
         connection.unanswered = False
         return self
 
@@ -184,11 +192,15 @@ class _Cursor:
             cursor.close()
 
     def _begin(self, cursor: sqlite3.Cursor, beginning: str) -> None:
-        try:
-            cursor.execute(beginning)
-        except sqlite3.Error:
-            self._connection.begin(beginning)  # or the next statement would be committed by itself
-            raise
+        until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+        while True:
+            try:
+                cursor.execute(beginning)
+                return
+            except sqlite3.Error as error:
+                if self._connection.abandoned or time.monotonic() > until or not _is_busy(error):
+                    self._connection.begin(beginning)  # or the next statement would be committed by itself
+                    raise
 
     async def fetchall(self) -> list[Any]:
         """Hand the rows over."""
@@ -197,6 +209,10 @@ class _Cursor:
 
     async def close(self) -> None:
         """Do nothing: the cursor in the thread was closed with its statement."""
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY  # without its extended part
 
 
 def connect(database: str, *, checkpoints: Checkpoints | None, **options: Any) -> OneHopConnection:

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 _SQLITE_TROUBLE: Final = frozenset({5, 6, 8, 10, 13, 14})
 # Connection, resources, an operator, the system (PostgreSQL's appendix on error codes).
 _POSTGRES_TROUBLE: Final = frozenset({"08", "53", "57", "58"})
+# What a stand-by says, and a server on which nothing may be written.
+READ_ONLY: Final = "25006"
 # What a PostgreSQL server that is there says when it will not have us, and what helps: `{name}` is the database's,
 # `{named}` where its address is written down.
 _REMEDIES: Final[Mapping[str, str]] = {
@@ -17,6 +19,8 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "28000": "Check the user in {named}, and whether the server's pg_hba.conf lets it in.",
     "28P01": "Check the user and the password in {named}.",
     "42501": "Let its user own the database and all that is in it, as by: ALTER DATABASE {name} OWNER TO the user",
+    READ_ONLY: "Name the server that may be written to in {named}, or let this one be, as by: ALTER DATABASE {name} RESET "
+    "default_transaction_read_only",
 }
 _NOT_A_DATABASE: Final = 26  # of SQLite's too
 # What is noted of an OSError with which connecting to the server failed: those of the networks' servers look the same.
@@ -24,7 +28,7 @@ CONNECTING: Final = "while connecting to the database"
 
 
 def is_trouble(error: BaseException) -> bool:
-    """Tell whether the database itself is in trouble, whatever was asked of it: full, locked, read-only, out of reach.
+    """Tell whether the database itself is in trouble, whatever was asked of it: full, locked, out of reach, closed to us.
 
     What goes wrong while connecting to a server comes as the driver raised it, an OSError among it.
     """
@@ -32,15 +36,16 @@ def is_trouble(error: BaseException) -> bool:
         return True
     if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
         return True
-    return _code(error) in _SQLITE_TROUBLE or _state(error)[:2] in _POSTGRES_TROUBLE
+    state = state_of(error)
+    return _code(error) in _SQLITE_TROUBLE or state[:2] in _POSTGRES_TROUBLE or state in _REMEDIES
 
 
 def refusal(error: BaseException, name: str, named: str) -> str | None:
     """Return why a server will not have us, in its own words, and what to do; None when it is not that.
 
-    No waiting mends it. `name` is the database's, `named` where its address is written down.
+    Somebody has to mend it. `name` is the database's, `named` where its address is written down.
     """
-    remedy = _REMEDIES.get(_state(error))
+    remedy = _REMEDIES.get(state_of(error))
     return remedy and f"{_said(error)}. {remedy.format(name=shlex.quote(name), named=named)}"
 
 
@@ -53,7 +58,7 @@ def why_it_cannot_be_opened(error: BaseException, url: sa.URL, address: str, nam
     """Say what is wrong with a database that gave no answer, and what to do; `named` is where its address is written."""
     if said := refusal(error, url.database or "", named):
         return f"The server of {address} refuses: {said}"
-    if _state(error):
+    if state_of(error):
         return f"The server of {address} answers, but cannot be used now: {_said(error)}. That may pass: try again."
     if _code(error) == _NOT_A_DATABASE:
         return no_sqlite(url.database, named)
@@ -67,7 +72,7 @@ def _code(error: BaseException) -> int:
     return (getattr(getattr(error, "orig", None) or error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
-def _state(error: BaseException) -> str:
+def state_of(error: BaseException) -> str:
     """Return PostgreSQL's code of an error; empty when there is none."""
     return str(getattr(getattr(error, "orig", None) or error, "sqlstate", None) or "")
 

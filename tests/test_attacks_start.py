@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bot.app import open_app
 from bot.config import ConfigError, Loaded, load, parse
 from bot.operating import rotate_keys, take_keys
+from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonSandbox
 from bot.web.serving import Server
 from storage import sessions
@@ -212,6 +213,21 @@ async def test_one_server_down_is_one_line_while_the_other_one_starts(tmp_path: 
     assert process.returncode == 2
     assert len(error.decode().strip().splitlines()) == 1, error.decode()
     assert "service_url" in error.decode()
+
+
+async def test_a_wrong_address_is_said_at_once_while_the_other_network_asks_us_to_wait(tmp_path: Path) -> None:
+    async with MastodonSandbox() as mastodon:
+        limited = {"retry-after": "3600"}
+        mastodon.faults.plan(Fault("verify_credentials", status=429, headers=limited, body=b'{"error":"Too many"}'))
+        token = mastodon.create_account("reflock", bot=True).token
+        config = write_configuration(tmp_path, "http://127.0.0.1:9")
+        config.write_text(config.read_text().replace("enabled = false", f'base_url = "{mastodon.url}"'))
+        with (tmp_path / ".env").open("a") as secrets:
+            secrets.write(f"REFLOCK_MASTODON_ACCESS_TOKEN={token}\n")
+        process = await start(config, "run")
+        _, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert "service_url" in error.decode().splitlines()[-1]
 
 
 async def test_what_cannot_be_printed_is_not_blamed_on_the_database(tmp_path: Path) -> None:

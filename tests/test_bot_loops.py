@@ -138,7 +138,7 @@ def test_a_network_that_was_down_for_an_hour_is_heard_again_within_seconds() -> 
 
         inbox: Any = Deaf()
         network: Any = Silent()
-        listening = asyncio.create_task(listen(inbox, network, 3, Outage("", int)))
+        listening = asyncio.create_task(listen(inbox, network, 3, Outage("", "", int)))
         await asyncio.wait({listening})
 
     run_simulated(play)

@@ -3,11 +3,14 @@
 import asyncio
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from bot.sandbox.bluesky import BlueskySandbox
+from bot.sandbox.faults import Fault
+from bot.sandbox.mastodon import MastodonSandbox
 from storage import accounts
 from storage.database import Database
 from storage.keys import Keys
@@ -44,6 +47,17 @@ async def start(config: Path, *command: str, stdout: int = asyncio.subprocess.PI
         stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+async def until_it_says(process: asyncio.subprocess.Process, *words: str) -> str:
+    """Read on in its log as far as some words; return what was read."""
+    assert process.stderr is not None
+    said = ""
+    async with asyncio.timeout(60):
+        while not all(each in said for each in words):
+            said += (line := (await process.stderr.readline()).decode())
+            assert line, f"it ended: {said}"
+    return said
 
 
 async def test_it_answers_and_ends_when_told_to(tmp_path: Path) -> None:
@@ -92,6 +106,54 @@ async def test_it_ends_when_told_to_while_it_logs_in_at_a_server_that_is_silent(
     assert process.returncode == 0, log.decode()
     assert "told to before it ran" in log.decode()
     assert "Traceback" not in log.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "headers", "body"),
+    [
+        ("createSession", 429, {"retry-after": "1"}, b'{"error":"RateLimitExceeded","message":"Rate Limit Exceeded"}'),
+        (
+            "getRecord",
+            400,
+            {"ratelimit-limit": "3000", "ratelimit-remaining": "9", "ratelimit-reset": "{soon}"},
+            b'{"error":"RecordNotFound","message":"Could not locate record"}',
+        ),
+    ],
+)
+async def test_a_network_that_asks_it_to_wait_before_it_is_logged_in_is_waited_for(
+    tmp_path: Path, path: str, status: int, headers: dict[str, str], body: bytes
+) -> None:
+    soon = str(int(time.time()) + 10)
+    async with BlueskySandbox() as sky:
+        sky.create_account(BOT, password="the bot's own", bot=True)
+        told = {name: value.replace("{soon}", soon) for name, value in headers.items()}
+        sky.faults.plan(Fault(path, status=status, headers=told, body=body))
+        process = await start(write_configuration(tmp_path, sky.url), "run")
+        try:
+            said = await until_it_says(process, "listening")
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(process.communicate(), 30)
+    (line,) = (each for each in said.splitlines() if "asked to wait" in each)
+    assert f"server={sky.url}" in line
+    assert "until=20" in line
+
+
+async def test_it_ends_when_told_to_while_a_network_asks_it_to_wait(tmp_path: Path) -> None:
+    async with MastodonSandbox() as town:
+        limited = {"retry-after": "3600"}
+        town.faults.plan(Fault("verify_credentials", status=429, headers=limited, body=b'{"error":"Too many"}'))
+        config = write_configuration(tmp_path, town.url)
+        config.write_text(f'[mastodon]\nbase_url = "{town.url}"\n[bluesky]\nenabled = false\n[web]\nport = 0\n')
+        with (tmp_path / ".env").open("a") as secrets:
+            secrets.write(f"REFLOCK_MASTODON_ACCESS_TOKEN={town.create_account('reflock', bot=True).token}\n")
+        process = await start(config, "run")
+        await until_it_says(process, "asked to wait", "until=")
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert "told to before it ran" in log.decode()
 
 
 @pytest.mark.parametrize("wrong", ["password", "address"])

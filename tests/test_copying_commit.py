@@ -14,10 +14,9 @@ from storage.database import Database
 from storage.engines import DatabaseError
 from tests.conftest import fresh_postgres
 from tests.silence import Way
-from tests.test_bot_process import start
+from tests.test_bot_process import start, until_it_says
 from tests.test_copying import everything, filled, nobody_told
 from tests.test_index_commands import write_configuration
-from tests.test_running_roles import until_it_says
 from tests.test_storage_privacy import somebody_waits
 
 # A COMMIT waits for whoever stands in the gate.

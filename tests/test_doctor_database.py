@@ -159,6 +159,7 @@ async def test_a_file_that_another_process_holds_is_said_to_be_held(
     on_file: Surgery, monkeypatch: pytest.MonkeyPatch, held: list[str], name: str
 ) -> None:
     await on_file.prepare()
+    monkeypatch.setattr("storage.one_hop.BUSY_TIMEOUT_MS", 50)
     monkeypatch.setattr("storage.engines.PRAGMAS", ("busy_timeout=50", "journal_mode=WAL"))
     with closing(sqlite3.connect(on_file.sqlite_file, isolation_level=None)) as another:
         for statement in held:

@@ -60,6 +60,22 @@ async def test_a_chat_service_that_is_down_is_no_matter_of_the_password(surgery:
     assert "Is the chat service up" in visit.about("Bluesky direct messages")
 
 
+@pytest.mark.parametrize(
+    ("path", "name"), [("createSession", "Bluesky login"), ("accounts/verify_credentials", "Mastodon login")]
+)
+async def test_a_network_that_asks_us_to_wait_is_no_matter_of_the_address(
+    surgery: Surgery, path: str, name: str
+) -> None:
+    for server in (surgery.sky, surgery.town):
+        server.faults.plan(Fault(path, status=429, headers={"retry-after": "90"}, body=b'{"error":"Too many"}'))
+    visit = await surgery.asks()
+
+    assert visit.wrong == [name]
+    assert "we are asked to wait" in visit.about(name)
+    assert "Try again in 90 seconds." in visit.about(name)
+    assert "right?" not in visit.about(name)
+
+
 async def test_an_account_that_is_closed_has_a_line(surgery: Surgery) -> None:
     surgery.bot.deactivate()
     visit = await surgery.asks()

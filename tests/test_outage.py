@@ -1,7 +1,8 @@
 """While the database does not answer, the log says so once, and everything goes on when it answers again."""
 
 import asyncio
-from collections.abc import Iterator, MutableMapping
+import signal
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,33 @@ from bot.loops import forever
 from bot.outage import Outage
 from bot.sandbox.bluesky import BlueskySandbox
 from storage.bell import hear_bell, ring
-from storage.database import Database
+from storage.database import Database, next_number
 from tests.conftest import OwnClock, fresh_postgres
 from tests.flock import open_flock
 from tests.postgres import running_postgres
 from tests.reunion import until
-from tests.test_bot_process import start
-from tests.test_running_roles import both_running, prepared, sky, somebody, until_it_says
+from tests.test_bot_process import start, until_it_says, write_configuration
+from tests.test_refused_databases import SECRET, as_user, execute
+from tests.test_running_roles import both_running, prepared, sky, somebody
 from tests.visits import asks, enter, link
 
 __all__ = ["sky"]  # a fixture
 
 HUNG_UP = sa.exc.OperationalError("SELECT 1", {}, ConnectionResetError("hung up"), connection_invalidated=True)
 SILENT = "the database does not answer"
+REFUSES = "the database refuses us"
 WELL = "the database answers again"
+TO_STRANGER = (
+    "ALL ON ALL TABLES IN SCHEMA public TO stranger",
+    "ALL ON ALL SEQUENCES IN SCHEMA public TO stranger",
+)
 
 Said = list[MutableMapping[str, Any]]
 
 
 @pytest.fixture
 def outage(clock: OwnClock) -> Outage:
-    return Outage("postgresql://flock", clock)
+    return Outage("postgresql://flock", "flock", clock)
 
 
 @pytest.fixture
@@ -142,7 +149,7 @@ async def test_only_the_database_out_of_reach_is_its_trouble(outage: Outage, sai
 async def test_the_bell_is_heard_again_whatever_the_server_said_meanwhile(postgres: str, said: Said) -> None:
     database, operator = Database(await fresh_postgres(postgres)), Database(postgres)
     name, heard = database.url.database, asyncio.Event()
-    outage = Outage(database.address, lambda: 0)
+    outage = Outage(database.address, str(name), lambda: 0)
 
     async def operate(*statements: str) -> None:
         async with operator.transaction() as connection:
@@ -195,6 +202,75 @@ async def test_every_process_outlives_a_database_that_is_stopped_and_started(
     assert "Another Reflock named 'two'" in refused.decode()
     assert "worker=one" in said[0]
     assert "worker=two" in said[1]
+
+
+@pytest.fixture
+async def stranger(postgres: str) -> AsyncIterator[tuple[str, str]]:
+    """Give the URL of a prepared database as its owner writes it, and as somebody does who may do everything there."""
+    url = await fresh_postgres(postgres)
+    database = Database(url)
+    await database.upgrade()
+    await database.close()
+    await execute(url, f"CREATE ROLE stranger LOGIN PASSWORD '{SECRET}'", *(f"GRANT {each}" for each in TO_STRANGER))
+    yield url, as_user(url, "stranger")
+    await execute(url, "DROP OWNED BY stranger", "DROP ROLE stranger")
+
+
+async def test_a_database_that_takes_rights_away_is_named_and_works_again_when_it_gives_them_back(
+    sky: BlueskySandbox, tmp_path: Path, stranger: tuple[str, str]
+) -> None:
+    owned, used = stranger
+    alice, bot = somebody(sky)
+    config = write_configuration(tmp_path, sky.url)
+    with (tmp_path / ".env").open("a") as secrets:
+        secrets.write(f"REFLOCK_DATABASE_URL='{used}'\n")
+    process = await start(config, "run")
+    try:
+        said = await until_it_says(process, "listening")
+        await execute(owned, "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM stranger")
+        alice.dm(bot, "hello")
+        said += await until_it_says(process, REFUSES)
+        await execute(owned, *(f"GRANT {each}" for each in TO_STRANGER))
+        said += await until_it_says(process, WELL)
+        await sky.changed(lambda: len(alice.received_dms(bot)) >= 1, 60)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        _, rest = await asyncio.wait_for(process.communicate(), 30)
+    said += rest.decode()
+    (line,) = (each for each in said.splitlines() if REFUSES in each)
+    assert "permission denied for table" in line
+    assert f"ALTER DATABASE {sa.make_url(owned).database} OWNER TO" in line
+    assert "Traceback" not in said
+    assert SECRET not in said
+
+
+async def test_a_database_in_which_nothing_may_be_written_any_more_is_named_and_left_for_one_in_which_it_may(
+    postgres: str, clock: OwnClock, said: Said
+) -> None:
+    url = await fresh_postgres(postgres)
+    former, name = Database(url), sa.make_url(url).database
+    await former.upgrade()
+    await former.close()
+    await execute(url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    database = Database(url)
+    outage = Outage(database.address, str(name), clock)
+
+    async def write() -> None:
+        async with database.transaction() as connection:
+            await next_number(connection, "claim")
+
+    with pytest.raises(sa.exc.DBAPIError) as refused:
+        await write()
+    assert outage.met("keeping promises", refused.value)
+    (line,) = said
+    assert line["event"] == REFUSES
+    assert "in a read-only transaction. Name the server that may be written to in [database] url" in line["why"]
+    await execute(
+        url, "SET default_transaction_read_only = off", f"ALTER DATABASE {name} RESET default_transaction_read_only"
+    )
+    await write()  # by another connection: those that there were stay as they are
+    await database.close()
 
 
 async def test_postgresql_shows_whose_connections_it_has(postgres: str) -> None:

@@ -17,7 +17,7 @@ from bot.sandbox.faults import Fault
 from storage.database import Database
 from tests.conftest import fresh_postgres
 from tests.reunion import until
-from tests.test_bot_process import BOT, start, write_configuration
+from tests.test_bot_process import BOT, start, until_it_says, write_configuration
 
 Process = asyncio.subprocess.Process
 
@@ -74,17 +74,6 @@ def somebody(sky: BlueskySandbox) -> tuple[BlueskyPerson, BlueskyPerson]:
     alice, bot = sky.create_account("alice.test"), next(iter(sky.people.values()))
     alice.allow_incoming = "all"
     return alice, bot
-
-
-async def until_it_says(process: Process, *words: str) -> str:
-    """Read on in its log as far as some words; return what was read."""
-    assert process.stderr is not None
-    said = ""
-    async with asyncio.timeout(60):
-        while not all(each in said for each in words):
-            said += (line := (await process.stderr.readline()).decode())
-            assert line, f"it ended: {said}"
-    return said
 
 
 async def test_when_the_listener_or_a_worker_is_killed_another_one_goes_on(config: Path, sky: BlueskySandbox) -> None:

@@ -14,8 +14,8 @@ from storage.database import Database
 from storage.trouble import is_trouble
 from tests.conftest import fresh_postgres
 from tests.silence import Way
-from tests.test_bot_process import start
-from tests.test_running_roles import prepared, sky, until_it_says
+from tests.test_bot_process import start, until_it_says
+from tests.test_running_roles import prepared, sky
 
 __all__ = ["sky"]
 

@@ -4,11 +4,13 @@ A check only looks and changes nothing; what it found out of order may carry a w
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bot.networks.errors import Refused, Unavailable
+from bot.networks.ratelimits import AllowanceUsed, RateLimited
 
 
 class State(StrEnum):
@@ -125,6 +127,9 @@ async def _look(check: Check, patience: Patience) -> Finding:
             return await check.look()
     except TimeoutError:
         return _unanswered(check, f"no answer within {patience.seconds:g} seconds")
+    except (RateLimited, AllowanceUsed) as error:
+        when = "later" if error.retry_in is None else f"in {math.ceil(error.retry_in)} seconds"
+        return wrong(f"we are asked to wait: {error}", f"Try again {when}.")
     except Unavailable as error:
         return _unanswered(check, f"no useful answer: {error}")
     except Refused as error:

@@ -14,6 +14,7 @@ from bot.networks.mastodon_client import MastodonClient
 from bot.networks.mastodon_connection import FORBIDDEN
 from bot.networks.mastodon_refusals import TOKEN_ENDED
 from bot.networks.nodeinfo import software_of
+from bot.networks.ratelimits import RateLimited
 
 _SERVER: Final = "Mastodon server"
 _LOGIN: Final = "Mastodon login"
@@ -91,7 +92,9 @@ class MastodonChecks:
         Pages refuse too, but in HTML.
         """
         answer = await self._here.guard.request("GET", f"{self._section.base_url}{_WHO_WE_ARE}")
-        if answer.status == 429 or answer.status >= 500:
+        if answer.status == 429:
+            raise RateLimited("The server's rate limit is reached.", answer.retry_in())
+        if answer.status >= 500:
             raise Unavailable(f"{answer.url} answered {answer.status}.")
         with contextlib.suppress(Unavailable):
             return answer.status in TOKEN_ENDED and bool(answer.json_object())
