@@ -28,7 +28,8 @@ from bot.networks.oauth_atproto import AtprotoOauth, BadAddressError
 from bot.networks.oauth_mastodon import MastodonOauth
 from bot.networks.ratelimits import AllowanceUsed, RateLimited
 from bot.networks.sessions import DatabaseSessions
-from bot.outbox import Outbox, Performer
+from bot.outbox import Outbox
+from bot.performer import Performer
 from bot.performing import Acting, Revoking, Speaking
 from bot.proof import PostLookup
 from handlers import router

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from bot.consents import Consents
 from bot.events import Events
 from bot.networks.errors import Refused, Unavailable
-from bot.outbox import Performed, Performer
+from bot.performer import Performed, Performer
 from bot.proof import NotAPost, Post, PostGone, PostLookup
 from handlers import claims, consents, delivering
 from handlers.claims import LookedUp

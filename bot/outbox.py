@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,8 +13,8 @@ import structlog
 from bot.events import Events
 from bot.lines import AFTER_OTHERS, Line, WorkedLine
 from bot.networks.errors import NotAsked, Refused, Unavailable
+from bot.performer import Performed, Performer, Settle
 from storage import accounts, bell, budgets, deliveries, lanes
-from storage.budgets import Allowance
 from storage.database import patiently
 from storage.lanes import ASKING, Among, Lease
 from storage.records import Delivery, DeliveryKind, DeliveryState
@@ -32,60 +32,27 @@ _GIVE_UP_AFTER: Final = 3 * 86_400_000
 # So long is waited, by whoever stops, for a database that does not answer: for what is being leased, then for what is being
 # written down. What that was is recovered at the next start.
 _DATABASE_SECONDS: Final = 4.0
+# So much later, and up to twice as much, is written down what could not be.
+_TRIED_AGAIN_SECONDS: Final = 0.5
 # So many are dropped in one transaction at most, for which others may not write.
 _DROPPED_AT_ONCE: Final = 50
 
-Settle = Callable[["AsyncConnection"], Awaitable[None]]
-
 
 @dataclass(frozen=True, slots=True)
-class Performed:
-    """What came of some deliveries: how to write it down, and whether the lane has to wait.
+class _Taken:
+    """What is to be performed next, and when that was drawn on its budget.
 
-    With `unavailable` the `undone` ones come again later; `settle` is about the others. So many as `untried` says were
-    certainly not begun, and draw on no budget; what was drawn for them was at `drawn_at`, or a moment later. `about_all`
-    says that no lane would have fared better. With `promises_nothing` nothing is promised by `settle`.
+    It is None when there will be something to do because of what was written down, and nothing to perform. Something may
+    also come of what was `called_off`.
     """
 
-    settle: Settle
-    unavailable: Unavailable | None = None
-    undone: Sequence[Delivery] = ()
-    untried: int = 0
+    due: list[Delivery] | None
     drawn_at: int = 0
-    about_all: bool = False
-    promises_nothing: bool = False
+    called_off: bool = False
 
 
 class _OurMistake(Unavailable):
     """It was us, and no server."""
-
-
-class Performer:
-    """How one kind of delivery is performed. Subclasses name the budget it draws on and the size of its batches."""
-
-    batch: int = 1
-    # Whether what comes later in a lane has to wait for what comes earlier.
-    ordered: bool = True
-    # The lines of lanes that share a budget and a server, if any do.
-    lines: Sequence[Line] = ()
-
-    def budget(self, _first: Delivery, /) -> tuple[str, tuple[Allowance, ...]] | None:
-        """Name the budget that these deliveries draw on, if any."""
-        return None
-
-    async def may_not(self, _connection: "AsyncConnection", _due: Sequence[Delivery], /) -> Mapping[int, str]:
-        """Check consent again, at the moment of performing; return why not, by id."""
-        return {}
-
-    async def perform(self, due: list[Delivery]) -> Performed:
-        """Do it, outside of any transaction. Unavailable and Refused may be raised for all of them."""
-        raise NotImplementedError
-
-    async def refused(self, connection: "AsyncConnection", delivery: Delivery, reason: str) -> None:
-        """Do what follows from a refusal, in the transaction that settles it."""
-
-    async def cancelled(self, connection: "AsyncConnection", delivery: Delivery) -> None:
-        """Do what follows when `may_not` named it, in the transaction that settles it."""
 
 
 class Outbox:
@@ -209,23 +176,23 @@ class Outbox:
 
         Tell whether something may be to be done because of it: in this lane, or what was promised with the acts.
         """
-        promised, drawn_at = False, self._events.clock()
+        promised = False
         try:
-            due = await self._step(line, lease)
+            taken = await self._step(line, lease)
         finally:
             if line.drawn():
                 self._events.on_promise()
-        while due:
-            act = due
-            performed = self._seen_by(line, replace(await self._while_leased(lease, act), drawn_at=drawn_at))
-            promised, drawn_at = promised or not performed.promises_nothing, self._events.clock()
+        while act := taken.due:
+            performed = self._seen_by(line, replace(await self._while_leased(lease, act), drawn_at=taken.drawn_at))
+            promised = promised or not performed.promises_nothing
             try:
-                due = await self._step(line, lease, act[0], performed)
-            except Exception as error:  # noqa: BLE001  # a mistake of ours must not cost the promise
-                if not self._events.outage.met(KEEPING, error):
-                    _log.exception("not settled", delivery=act[0].id, kind=act[0].kind, error=type(error).__name__)
-                due = await self._step(line, lease, act[0], _failed(act))
-        return due is None or promised
+                taken = await self._step(line, lease, act[0], performed)
+            except Exception as error:
+                if self._events.outage.met(KEEPING, error):
+                    raise  # by whoever was told to stop: what came of it is found out at the next start
+                _log.exception("not settled", delivery=act[0].id, kind=act[0].kind, error=type(error).__name__)
+                taken = await self._step(line, lease, act[0], _failed(act))
+        return taken.due is None or promised
 
     def _seen_by(self, line: WorkedLine, performed: Performed) -> Performed:
         """Let a line know whether its server answers, and what could not be done know whether that is about all."""
@@ -239,14 +206,27 @@ class Outbox:
 
     async def _step(
         self, line: WorkedLine, lease: Lease, first: Delivery | None = None, performed: Performed | None = None
-    ) -> list[Delivery] | None:
-        """Write down what came of the last act, and take the next; a deadlock must not make us act again."""
-        async with self._written_down(), line.steps:
-            due, called_off = await patiently(lambda: self._step_once(lease, first, performed))
+    ) -> "_Taken":
+        """Write down what came of the last act, and take the next.
+
+        A deadlock must not make us act again, nor a database that is in trouble: it is tried until it answers.
+        """
+        again = False
+        async with self._written_down():
+            while True:
+                try:
+                    async with line.steps:
+                        taken = await patiently(partial(self._step_once, lease, first, performed, again=again))
+                    break
+                except Exception as error:
+                    if self._stopping or not self._events.outage.met(KEEPING, error):
+                        raise
+                again = True
+                await asyncio.sleep(_TRIED_AGAIN_SECONDS * (1 + random.random()))  # noqa: S311  # spreads load, guards nothing
         # A lane that goes on says so itself; one that is through says it when it ends.
-        if due and (called_off or (performed is not None and not performed.promises_nothing)):
+        if taken.due and (taken.called_off or (performed is not None and not performed.promises_nothing)):
             self._events.on_promise()
-        return due
+        return taken
 
     @asynccontextmanager
     async def _written_down(self) -> AsyncIterator[None]:
@@ -259,18 +239,19 @@ class Outbox:
             self._writing -= {lane}
 
     async def _step_once(
-        self, lease: Lease, first: Delivery | None, performed: Performed | None
-    ) -> tuple[list[Delivery] | None, bool]:
-        """Do so in one transaction, and only while we hold the lane; tell also whether something was called off.
+        self, lease: Lease, first: Delivery | None, performed: Performed | None, *, again: bool
+    ) -> "_Taken":
+        """Do so in one transaction, and only while we hold the lane.
 
-        Whoever holds it after us performs the act again, and looks first: what we know of it by then is out of date.
+        Whoever holds it after us performs the act again, and looks first: what we know of it by then is out of date. If it
+        is done `again`, nobody knows whether it was committed before.
         """
         async with self._events.database.transaction() as connection:
             # The person before the lane, as whoever promises something to them does.
             await accounts.hold(connection, lanes.account_of(lease.lane))
             if not await lanes.renew(connection, lease, self._events.clock() + self._lease_ms):
-                return None, False
-            if first is not None and performed is not None:
+                return _Taken(None)
+            if first is not None and performed is not None and not (again and await _is_settled(connection, first)):
                 await performed.settle(connection)
                 # What a server was asked in vain may count there: Bluesky counts requests before it looks at them, and
                 # Mastodon what was done though its answer was lost. What never left us counts nowhere, so that a server
@@ -278,9 +259,9 @@ class Outbox:
                 await self._give_back(
                     connection, self._performers[first.kind], first, performed.untried, performed.drawn_at
                 )
-            if first is not None and performed is not None and performed.unavailable is not None:
-                await self._back_off(connection, lease, first.kind, performed, performed.unavailable)
-                return None, False
+                if performed.unavailable is not None:
+                    await self._back_off(connection, lease, first.kind, performed, performed.unavailable)
+                    return _Taken(None)
             return await self._take(connection, lease)
 
     async def _while_leased(self, lease: Lease, due: list[Delivery]) -> Performed:
@@ -288,17 +269,24 @@ class Outbox:
         act = asyncio.create_task(self._perform(due), name=f"lane {lease.lane}")
         try:
             while not (await asyncio.wait({act}, timeout=self._lease_ms / 3000))[0]:
-                async with self._events.database.transaction() as connection:
-                    await lanes.renew(connection, lease, self._events.clock() + self._lease_ms)
+                if not await self._still_leased(lease):
+                    return Performed(_nothing, promises_nothing=True)
             return act.result()
         finally:
             act.cancel()
 
-    async def _take(self, connection: "AsyncConnection", lease: Lease) -> tuple[list[Delivery] | None, bool]:
-        """Take what may be performed now, or give the lane back: None when there will be something to do because of it.
+    async def _still_leased(self, lease: Lease) -> bool:
+        """Prolong a lease; False when somebody else has it: they act, and we no longer may."""
+        try:
+            async with self._events.database.transaction() as connection:
+                return await lanes.renew(connection, lease, self._events.clock() + self._lease_ms)
+        except Exception as error:
+            if not self._events.outage.met(KEEPING, error):
+                raise
+            return True  # trouble of the database is no reason to break off
 
-        Tell also whether something was called off, of which something else may come.
-        """
+    async def _take(self, connection: "AsyncConnection", lease: Lease) -> "_Taken":
+        """Take what may be performed now, or give the lane back."""
         now, dropped = self._events.clock(), 0
         while not self._stopping and dropped < _DROPPED_AT_ONCE:
             due = await deliveries.take(connection, lease.lane, now, 1)
@@ -313,18 +301,18 @@ class Outbox:
                 more = await deliveries.take_more(connection, due[0], now, granted - 1) if granted > 1 else []
                 due += await self._still_allowed(connection, performer, more, now)
                 await self._give_back(connection, performer, due[0], granted - len(due), now)
-                return due, dropped > 0 or len(due) <= len(more)
+                return _Taken(due, now, called_off=dropped > 0 or len(due) <= len(more))
             await deliveries.postpone(connection, due, due[0].due_at, performed=False)
             # In a line it keeps its place: nobody in it is begun before there is room. But not for the sake of an answer
             # that waits longer: then it would be begun again and again.
             keeps_place = performer.lines and deliveries.is_urgent(due[0])
             again_at = None if keeps_place else await self._room_at(connection, performer, due[0], now)
             await lanes.release(connection, lease, not_before=again_at)
-            return None, dropped > 0
+            return _Taken(None, called_off=dropped > 0)
         left = await lanes.release(connection, lease)
         if self._stopping and left is not None:
             await bell.ring(connection)  # for the others, who take it over
-        return [] if left is None and not dropped else None, dropped > 0
+        return _Taken([] if left is None and not dropped else None, called_off=dropped > 0)
 
     async def _still_allowed(
         self, connection: "AsyncConnection", performer: Performer, due: list[Delivery], now: int
@@ -430,6 +418,12 @@ class Outbox:
 def _failed(due: Sequence[Delivery]) -> Performed:
     """Treat a mistake of ours as if the network were unavailable: it comes again later."""
     return Performed(_nothing, _OurMistake("internal error"), due)
+
+
+async def _is_settled(connection: "AsyncConnection", act: Delivery) -> bool:
+    """Tell whether what came of an act has been written down."""
+    now = await deliveries.get(connection, act.id)
+    return now is None or (now.state, now.attempts) != (DeliveryState.LEASED, act.attempts)
 
 
 async def _nothing(_connection: "AsyncConnection") -> None:

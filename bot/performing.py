@@ -8,7 +8,7 @@ from bot.events import Events
 from bot.lines import Line
 from bot.networks import FollowOrder, FollowOutcome, GrantInUse, Network, Say
 from bot.networks.errors import EXPOSED, GRANT_LOST, NetworkError, PartlyDone, Refused, Unavailable
-from bot.outbox import Performed, Performer
+from bot.performer import Performed, Performer
 from handlers import batches, consents, delivering
 from storage import accounts, codes, deliveries, follows, grants, lanes
 from storage.budgets import Allowance

@@ -3,6 +3,7 @@
 APScheduler keeps them in memory; what is due stands in the database.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -104,6 +105,8 @@ def _logged(tick: Tick, outage: Outage) -> Tick:
     async def run() -> None:
         try:
             await tick()
+        except asyncio.CancelledError:
+            return  # who was told to stop; APScheduler would log it as a failure
         except Exception as error:  # noqa: BLE001  # the next tick comes, and the database still knows what is due
             if not outage.met(f"tick {tick.__name__}", error):
                 _log.exception("tick failed", tick=tick.__name__, error=type(error).__name__)

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.events import Events
 from bot.lines import Line
 from bot.networks.errors import Unavailable
-from bot.outbox import Outbox, Performed, Performer
+from bot.outbox import Outbox
+from bot.performer import Performed, Performer
 from bot.performing import said_on
 from handlers.context import Settings, World
 from handlers.registry import Registry
@@ -59,7 +60,9 @@ class Post(Performer):
     looked_at: list[str] = field(default_factory=list)
     down: bool = False
     reached: bool = True
+    settled: list[str] = field(default_factory=list)
     bad_settles: int = 0
+    troubled_settles: int = 0
     deadlocks: int = 0
     breaks: set[str] = field(default_factory=set)
     promises_nothing: bool = False
@@ -95,6 +98,10 @@ class Post(Performer):
 
         async def settle(connection: AsyncConnection) -> None:
             await deliveries.settle(connection, each, DeliveryState.DONE, self.clock())
+            self.settled.append(each.key)
+            if self.troubled_settles:
+                self.troubled_settles -= 1
+                raise sa.exc.TimeoutError
             if self.deadlocks:
                 self.deadlocks -= 1
                 raise sa.exc.DBAPIError("UPDATE", {}, Deadlock())

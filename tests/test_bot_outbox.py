@@ -1,9 +1,12 @@
 """Promises are kept in order, once, by one worker at a time, and nobody waits for somebody else's server."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.loops import Wake, perform
 from bot.networks.errors import Refused, Unavailable
@@ -291,6 +294,64 @@ async def test_a_deadlock_while_it_is_written_down_costs_no_second_attempt(house
     await house.settle(house.worker())
     assert house.post.begun == ["a", "b"]
     assert await house.states() == {"a": "done", "b": "done"}
+
+
+async def test_what_was_done_is_written_down_as_soon_as_the_database_is_well_again(house: House) -> None:
+    house.post.troubled_settles = 1
+    await house.promise("a", "b")
+    await house.settle(house.worker())
+    assert house.post.begun == ["a", "b"]
+    assert house.post.attempts == [1, 1]
+    assert await house.states() == {"a": "done", "b": "done"}
+
+
+class Forgetful(Database):
+    """A database whose answer to a COMMIT is lost, once it is told so."""
+
+    loses = False
+
+    @asynccontextmanager
+    async def transaction(self, *, long: bool = False) -> AsyncIterator[AsyncConnection]:
+        async with super().transaction(long=long) as connection:
+            yield connection
+        if self.loses:
+            self.loses = False
+            raise sa.exc.TimeoutError
+
+
+async def test_what_was_written_down_though_the_answer_was_lost_is_written_down_once(
+    database_url: str, keys: Keys, clock: OwnClock
+) -> None:
+    database = Forgetful(database_url)
+    try:
+        await database.upgrade()
+        house = house_of(database, keys, clock)
+        one = house.worker()
+        async with held(house.post, "a"):
+            await house.promise("a", "b")
+            await begun(one)
+            await until(lambda: house.post.begun)
+            database.loses = True
+        await one.drain()
+        assert house.post.settled == ["a", "b"]
+        assert await house.states() == {"a": "done", "b": "done"}
+    finally:
+        await database.close()
+
+
+async def test_who_lost_a_lane_ceases_to_act_in_it(house: House) -> None:
+    """As one that was frozen for longer than its lease: others have done it meanwhile, or taken it back."""
+    one, two = house.worker(lease_ms=300), house.worker("two")
+    async with held(house.post, "a"):
+        await house.promise("a")
+        await begun(one)
+        await until(lambda: house.post.begun)
+        house.clock.pass_seconds(1)
+        assert await begun(two) == 1
+        async with asyncio.timeout(20):
+            await one.drain()
+    await two.drain()
+    assert house.post.settled == ["a"]
 
 
 async def test_strangers_servers_that_never_answer_silence_nobody(house: House) -> None:

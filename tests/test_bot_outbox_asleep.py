@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.events import Events
 from bot.lines import Line
 from bot.networks.errors import NotAsked, Refused, Unavailable
-from bot.outbox import Outbox, Performed, Performer
+from bot.outbox import Outbox
+from bot.performer import Performed, Performer
 from handlers.context import Settings, World
 from handlers.registry import Registry
 from handlers.texts import Catalogue
