@@ -31,6 +31,10 @@ _PORTS: Final = range(1, 65_536)
 _UNREADABLE: Final = "The database URL cannot be read. Write sqlite:///reflock.sqlite3 or postgresql://user@host/name."
 # After so long without a word a connection to a server is asked whether it still stands before it is used.
 _SILENT_SECONDS: Final = 1.0
+# How long a server may take to let us in; asyncpg's own limit is a minute.
+_CONNECTING_SECONDS: Final = 10.0
+# A transaction in which nothing is asked for so long is a frozen process's, and what it locks everybody waits for.
+_FROZEN_SECONDS: Final = 60
 # How long the answer to that may take, which comes at once or never: after a failover nobody says that it is gone.
 _ANSWER_SECONDS: Final = 3.0
 
@@ -68,9 +72,7 @@ def parse_url(text: str) -> URL:
 def opened(url: URL, *, readers: bool, name: str, checkpoints: Checkpoints) -> ReadyEngine:
     """Make the engine of a database: for whoever writes or, on SQLite, for readers; PostgreSQL is told the `name`."""
     if url.get_backend_name() != "sqlite":
-        # Under this name pg_stat_activity shows whose connections they are.
-        named = {"server_settings": {"application_name": name}}
-        made = _made(url, pool_size=10, max_overflow=10, connect_args=named)
+        made = _made(url, pool_size=10, max_overflow=10, connect_args=_as_connections_are(name))
         engine = ReadyEngine(made.sync_engine)
         # Whoever closes a connection waits two seconds for the server to agree, not for ever.
         engine.dialect.do_close = engine.dialect.do_terminate  # type: ignore[method-assign]  # there is no event for it
@@ -109,6 +111,21 @@ def opened(url: URL, *, readers: bool, name: str, checkpoints: Checkpoints) -> R
         made.begin("BEGIN" if readers else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _as_connections_are(name: str) -> dict[str, Any]:
+    """Return how connections to PostgreSQL are opened: under a name, and not to hold up others when somebody is gone."""
+    return {
+        "timeout": _CONNECTING_SECONDS,
+        "server_settings": {
+            "application_name": name,  # which pg_stat_activity shows
+            "idle_in_transaction_session_timeout": f"{_FROZEN_SECONDS}s",
+            # Of a machine that is gone without a word the server hears within two minutes, not hours.
+            "tcp_keepalives_idle": "60",
+            "tcp_keepalives_interval": "15",
+            "tcp_keepalives_count": "4",
+        },
+    }
 
 
 def _made(url: URL, **options: Any) -> AsyncEngine:

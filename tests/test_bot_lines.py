@@ -328,5 +328,11 @@ async def test_who_waits_for_an_allowance_leaves_the_database_to_others(
                     await house.promise(f"meanwhile {number}", to="somebody else")
         await one.drain()
         assert sorted(house.post.said) == sorted(readers)
+        async with database.transaction() as elsewhere:  # and whoever is told to stop does not wait for them
+            await budgets.take(elsewhere, house.post.lines[0].budget, [allowance], 1, clock())
+            assert await begun(one) == 1
+            async with asyncio.timeout(30):
+                await one.stop()
+        assert house.post.said.count("meanwhile 0") == 0
     finally:
         await database.close()

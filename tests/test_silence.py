@@ -98,3 +98,26 @@ async def test_it_ends_when_told_to_though_the_database_is_silent(
                 process.kill()
     assert process.returncode == 0
     assert "Traceback" not in log.decode()
+
+
+async def test_a_frozen_process_holds_up_nobody_for_good(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection stands, and what it locked in the middle of a transaction everybody else would wait for."""
+    monkeypatch.setattr("storage.engines._FROZEN_SECONDS", 1)
+    frozen, other = Database(way.url), Database(way.url)
+    await frozen.upgrade()
+    lock = sa.text("LOCK TABLE budget")
+
+    async def freezes() -> None:
+        async with frozen.transaction() as connection:
+            await connection.execute(lock)
+            async with asyncio.timeout(60), other.transaction() as waiting:
+                await waiting.execute(lock)
+            await connection.execute(lock)
+
+    with pytest.raises(sa.exc.DBAPIError) as told:
+        await freezes()
+    assert is_trouble(told.value)
+    async with frozen.transaction() as connection:  # and whoever wakes up goes on
+        await connection.execute(lock)
+    await frozen.close()
+    await other.close()
