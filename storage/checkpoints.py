@@ -42,12 +42,20 @@ class Checkpoints:
         """Tell whether a transaction may be made at once."""
         return self._left > 0 and not self._beside
 
-    def committed(self, *, at_once: bool, long: bool) -> None:
+    def committed(self, *, looked: bool, long: bool) -> None:
         """Count a transaction that wrote; when a `long` one is over, the next has to come after it."""
-        if at_once:
-            self._left -= 1
+        if not looked:  # it was made at once, or while others were to carry over
+            self._left = max(0, self._left - 1)
         else:
             self._left = _AT_ONCE if self._left < 0 and not long else -1
+
+    def emptied(self) -> None:
+        """Have whoever writes next begin the log anew in the thread, even if it could not be emptied.
+
+        To be said while nobody can write: whoever is let in then asks at once how.
+        """
+        self._end()
+        self._left = -1
 
     def written(self, ended: int) -> None:
         """Note that rows were committed which are to be carried over beside; `ended` is what it was before the COMMIT.
@@ -58,13 +66,9 @@ class Checkpoints:
             self._to_carry = True
 
     async def emptying(self, empty: Callable[[], Coroutine[None, None, bool]]) -> bool:
-        """Empty the log while nobody else carries it over; whoever writes next begins it anew, even if that was refused."""
+        """Empty the log while nobody else carries it over; `empty` has to say when it is `emptied`."""
         async with self._one_at_a_time:
-            try:
-                return await _to_its_end(asyncio.create_task(empty()))
-            finally:
-                self._end()
-                self._left = -1
+            return await _to_its_end(asyncio.create_task(empty()))
 
     @asynccontextmanager
     async def meanwhile(self, path: str) -> AsyncIterator[None]:

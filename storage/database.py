@@ -127,11 +127,8 @@ class Database:
             if self.is_sqlite:
                 yield Only(mine=True)
                 return
-            async with _connection_of_its_own(self._writer) as connection:
-                await _notice_soon(connection)
-                key = _lock_key(f"reflock task {task}")
-                mine = bool(await connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))))
-                yield Only(mine=mine, connection=connection)
+            async with _only_on_server(self._writer, task) as only:
+                yield only
         finally:
             self._tasks.discard(task)
 
@@ -160,15 +157,21 @@ class Database:
             yield
 
     async def empty_log(self, busy_timeout_ms: int) -> bool:
-        """Have SQLite empty its log, waiting so long for those who read; False when that was refused.
+        """Have SQLite empty its log, waiting so long for those who read; False when that, or one who writes, prevents it.
 
         On the writer's connection, so that no COMMIT of this process runs beside it (see storage/checkpoints.py).
         """
 
         async def empty() -> bool:
-            async with self._writer.connect() as connection:
-                driver: Any = (await connection.get_raw_connection()).driver_connection
-                return bool(await driver.empty_log(busy_timeout_ms))
+            try:
+                async with self._writer.connect() as connection:
+                    driver: Any = (await connection.get_raw_connection()).driver_connection
+                    try:
+                        return bool(await driver.empty_log(busy_timeout_ms))
+                    finally:
+                        self.checkpoints.emptied()
+            except sa.exc.TimeoutError:  # somebody keeps the connection
+                return False
 
         return await self.checkpoints.emptying(empty)
 
@@ -326,10 +329,22 @@ async def _connection_of_its_own(engine: AsyncEngine) -> AsyncIterator[AsyncConn
             await plain.invalidate()
 
 
-async def _notice_soon(connection: AsyncConnection) -> None:
-    """Have the server notice within ten seconds that the machine at the other end is gone."""
-    for name, value in {"idle": 3, "interval": 2, "count": 3}.items():
-        await connection.execute(sa.text(f"SET tcp_keepalives_{name} = {value}"))
+@asynccontextmanager
+async def _only_on_server(engine: AsyncEngine, task: str) -> AsyncIterator[Only]:
+    """Ask once for a task; only a line that holds it is hung up, for whoever stands by asks every few seconds."""
+    key = _lock_key(f"reflock task {task}")
+    async with engine.connect() as plain:
+        mine = True  # for all that is known before the answer: such a line must not be given to others
+        try:
+            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+            mine = bool(await connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))))
+            if mine:  # have the server notice within ten seconds that the machine at the other end is gone
+                for name, value in {"idle": 3, "interval": 2, "count": 3}.items():
+                    await connection.execute(sa.text(f"SET tcp_keepalives_{name} = {value}"))
+            yield Only(mine=mine, connection=connection)
+        finally:
+            if mine:
+                await plain.invalidate()
 
 
 def _lock_key(name: str) -> int:

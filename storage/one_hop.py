@@ -97,7 +97,8 @@ class OneHopConnection(aiosqlite.Connection):
             await super().commit()
         changes, self._changes = self._changes, self._conn.total_changes
         if self.checkpoints is not None and changes != self._changes:  # it may count too many: a turn is wasted then
-            self.checkpoints.committed(at_once=self._at_once, long=self._long)
+            _, pages = self._waits_and_carries
+            self.checkpoints.committed(looked=pages > 0, long=self._long)
 
     async def empty_log(self, busy_timeout_ms: int) -> bool:
         """Carry the log over and cut it off, in the thread and outside of any transaction; False when that was refused.

@@ -242,8 +242,8 @@ async def _empty_log(database: Database, within: float) -> None:
     while not await database.empty_log(_BUSY_MS):
         if asyncio.get_running_loop().time() + pause > given_up_at:
             raise DatabaseError(
-                "What was deleted is not off the disk yet: something keeps reading the database. The running bot tries "
-                "again every [privacy] wipe_minutes."
+                "What was deleted is not off the disk yet: something keeps reading or writing the database. The running "
+                "bot tries again every [privacy] wipe_minutes."
             )
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)

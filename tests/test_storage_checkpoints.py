@@ -6,14 +6,16 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from bench.launchday_clock import SimulatedLoop, run_simulated
 from storage import accounts, links, privacy, segments
 from storage.checkpoints import PAGES
 from storage.database import Database
@@ -254,27 +256,79 @@ async def test_who_is_told_to_stop_while_much_is_written_leaves_the_log_to_the_o
     assert (await log(database)).pages < PAGES
 
 
-@ONLY_SQLITE
-async def test_after_a_wipe_the_log_is_begun_anew_in_the_thread(database: Database, whose: int) -> None:
-    committed_in: list[int] = []
+async def noted(database: Database, *statements: str) -> list[tuple[str, int]]:
+    """Return a list to which whoever writes adds each statement that begins so, and the thread that executes it."""
+    seen: list[tuple[str, int]] = []
 
     def note(statement: str) -> None:
-        if statement == "COMMIT":
-            committed_in.append(threading.get_ident())
+        if statement.startswith(statements):
+            seen.append((statement, threading.get_ident()))
 
     async with database.transaction() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
         await driver.set_trace_callback(note)
+    return seen
+
+
+@ONLY_SQLITE
+async def test_after_a_wipe_the_log_is_begun_anew_in_the_thread(database: Database, whose: int) -> None:
+    commits = await noted(database, "COMMIT")
     for number in range(ALL_TURNS):
         await keep(database, whose, number)
         if number % 10 == 5:
             await privacy.wipe(database)
             assert log_in_bytes(database) == 0
         if number % 10 == 6:
-            assert committed_in[-1] != threading.get_ident()
-    assert threading.get_ident() in committed_in
+            assert commits[-1] != ("COMMIT", threading.get_ident())
+    assert ("COMMIT", threading.get_ident()) in commits
     assert await kept(database) == ALL_TURNS
+
+
+@ONLY_SQLITE
+async def test_after_a_wipe_it_is_begun_anew_in_the_thread_however_many_wait_to_write(
+    database: Database, whose: int
+) -> None:
+    seen = await noted(database, "COMMIT", "PRAGMA wal_checkpoint")
+    wiped = asyncio.Event()
+
+    async def write(first: int) -> int:
+        number = first
+        while not wiped.is_set():
+            await keep(database, whose, number)
+            number += 1
+        return number - first
+
+    writing = [asyncio.create_task(write(10_000 * writer)) for writer in range(4)]
+    for _ in range(20):
+        for _ in range(ALL_TURNS):
+            await asyncio.sleep(0)
+        await privacy.wipe(database)
+    wiped.set()
+    written = sum(await asyncio.gather(*writing))
+    assert await kept(database) == written
+    begun_anew = [after for (before, _), after in pairwise(seen) if before != "COMMIT" == after[0]]
+    assert len(begun_anew) >= 10
+    assert ("COMMIT", threading.get_ident()) not in begun_anew
+    assert ("COMMIT", threading.get_ident()) in seen
+
+
+@ONLY_SQLITE
+async def test_who_could_not_look_at_the_log_does_not_count_as_who_looked(database: Database, whose: int) -> None:
+    await privacy.wipe(database)
+    with closing(sqlite3.connect(str(database.url.database))) as other:
+        other.execute("PRAGMA wal_autocheckpoint=0")
+        other.execute("CREATE TABLE long_log AS SELECT zeroblob(?) AS data", (4_096 * (PAGES + 10),))
+        other.commit()
+    commits = await noted(database, "COMMIT")
+    async with AsyncExitStack() as stack, database.much_written():
+        connection = await stack.enter_async_context(database.transaction())
+        await links.add(connection, whose, "archive:0", Direction.FOLLOWING, KEYS, START, replace=True)
+    assert (await log(database)).carried == 0
+    for number in (1, 2):  # the first looks, the second begins the log anew
+        await keep(database, whose, number)
+        assert commits[-1] != ("COMMIT", threading.get_ident())
+    assert (await log(database)).pages < PAGES
 
 
 @ONLY_SQLITE
@@ -287,7 +341,7 @@ async def test_a_wipe_that_is_refused_leaves_nothing_to_be_carried_over_beside(d
             database.checkpoints.written(before)  # as the index says of its rows
             with pytest.raises(DatabaseError, match="not off the disk yet"):
                 await privacy.wipe(database, within=0)
-        ended = database.checkpoints.ended
+            ended = database.checkpoints.ended
         database.checkpoints.written(before)  # of rows whose COMMIT it may have met
         refused = await log(database)
         assert refused.carried == refused.pages
@@ -296,6 +350,30 @@ async def test_a_wipe_that_is_refused_leaves_nothing_to_be_carried_over_beside(d
     anew = await log(database)
     assert 0 < anew.carried <= anew.pages < refused.pages
     assert await kept(database) == 1
+
+
+def test_nothing_is_carried_over_beside_while_a_wipe_empties_the_log(tmp_path: Path) -> None:
+    """In simulated time: so long as the log is being emptied, whatever is written waits."""
+
+    async def play(_loop: SimulatedLoop) -> None:
+        database = Database(f"sqlite:///{tmp_path / 'reflock.sqlite3'}")
+        await database.upgrade()
+        checkpoints = database.checkpoints
+        before = checkpoints.ended
+
+        async def empty() -> bool:
+            checkpoints.written(before)  # as the index says of its rows
+            await asyncio.sleep(10)
+            assert checkpoints.ended == before
+            return True
+
+        async with database.much_written():
+            assert await checkpoints.emptying(empty)
+            await asyncio.sleep(10)
+            assert checkpoints.ended == before + 1  # as it would have been before, but for the wipe
+        await database.close()
+
+    run_simulated(play)
 
 
 @ONLY_SQLITE

@@ -18,6 +18,8 @@ from storage.records import NetworkName
 from storage.tables import census, metadata, person
 from tests.conftest import START
 
+ONLY_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
 
 @pytest.fixture
 async def empty(database_url: str) -> AsyncIterator[Database]:
@@ -151,6 +153,41 @@ async def test_two_of_one_name_do_not_work_on_one_database(database_url: str) ->
         pass
     await first.close()
     await second.close()
+
+
+async def lines_of(database: Database) -> set[int]:
+    """Return whom the connections lead to that one after the other is given."""
+    found = set()
+    for _ in range(3):
+        async with database.transaction() as connection:
+            found.add(int(await connection.scalar(sa.text("SELECT pg_backend_pid()")) or 0))
+    return found
+
+
+async def until_it_is_theirs(database: Database) -> None:
+    """Take a task, of which the server may not yet have heard that its last one hung up."""
+    async with asyncio.timeout(60):
+        while True:
+            async with database.only_one("listening") as only:
+                if only:
+                    return
+
+
+@ONLY_POSTGRESQL
+async def test_who_stands_by_keeps_its_line_and_holds_nothing(database: Database, database_url: str) -> None:
+    by, third = Database(database_url), Database(database_url)
+    before = await lines_of(by)
+    async with database.only_one("listening") as mine:
+        assert mine
+        for _ in range(3):
+            async with by.only_one("listening") as theirs:
+                assert not theirs
+    assert await lines_of(by) == before
+    for each in (third, by, third):  # nobody holds it who was told that it is not theirs, or was done with it
+        await until_it_is_theirs(each)
+    assert before.isdisjoint(await lines_of(by))  # a line that was locked by is given to nobody
+    await by.close()
+    await third.close()
 
 
 async def test_who_reads_sees_one_moment(database: Database) -> None:

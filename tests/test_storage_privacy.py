@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from bench.launchday_clock import SimulatedLoop, run_simulated
 from storage import accounts, budgets, claims, privacy
 from storage.budgets import Allowance
 from storage.database import Database
@@ -185,3 +186,25 @@ async def test_deleted_rows_leave_the_disk_though_another_checkpoint_runs_beside
     await wiping
     assert b"did:plc:pseudonym" not in on_disk(tmp_path)
     await database.close()
+
+
+def test_deleted_rows_leave_the_disk_though_somebody_writes_for_minutes(tmp_path: Path) -> None:
+    """In simulated time: a wipe waits as long as it may, and says so when that did not suffice."""
+
+    async def play(_loop: SimulatedLoop) -> None:
+        database = Database(f"sqlite:///{tmp_path / 'reflock.sqlite3'}")
+        await database.upgrade()
+        await joins(database, "did:plc:pseudonym", 1)
+        async with database.transaction() as connection:
+            await connection.execute(sa.delete(account))
+            with pytest.raises(DatabaseError, match="not off the disk yet"):
+                await privacy.wipe(database, within=100)
+            wiping = asyncio.create_task(privacy.wipe(database))
+            await asyncio.sleep(200)
+            assert not wiping.done()
+            assert b"did:plc:pseudonym" in on_disk(tmp_path)
+        await wiping
+        assert b"did:plc:pseudonym" not in on_disk(tmp_path)
+        await database.close()
+
+    run_simulated(play)
