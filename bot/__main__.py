@@ -195,14 +195,14 @@ def copy(config_path: Path, to: str) -> None:
 
 @db.command()
 @click.option(
-    "--lost", is_flag=True, help="The former key is lost: leave what it encrypted, and go on with the new one."
+    "--lost", is_flag=True, help="A former key is lost: erase for good what only it opens. People consent again."
 )
 @_config_option
 def rotate(config_path: Path, *, lost: bool) -> None:
     """Encrypt every stored secret anew with the first of REFLOCK_GRANT_KEYS."""
-    from bot.operating import rotate_keys, take_keys
+    from bot.operating import give_up_lost_keys, rotate_keys
 
-    _in_loop(config_path, take_keys if lost else rotate_keys)
+    _in_loop(config_path, give_up_lost_keys if lost else rotate_keys)
 
 
 @main.command(short_help="List what waits for an operator; decide a claim.")

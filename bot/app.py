@@ -149,7 +149,7 @@ async def _refuse_other_keys(connection: AsyncConnection, keys: Keys) -> None:
     if not await keys_in_use.grants_open(connection, keys):
         raise ConfigError(
             "REFLOCK_GRANT_KEYS does not hold the key with which this database's secrets were encrypted. Put the former "
-            "key back, behind the newest; if it is lost, go on without what it encrypted: reflock db rotate --lost"
+            "key back, behind the newest; if it is lost, give up what it encrypted: reflock db rotate --lost"
         )
 
 

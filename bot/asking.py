@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Final
 
-from bot.consents import Consents
+from bot.consents import UNKNOWN, Consents
 from bot.events import Events
 from bot.networks.errors import Refused, Unavailable
 from bot.performer import Performed, Performer
@@ -11,6 +11,7 @@ from bot.proof import NotAPost, Post, PostGone, PostLookup
 from handlers import claims, consents, delivering
 from handlers.claims import LookedUp
 from storage import deliveries
+from storage.keys import LostSecretError
 from storage.records import Delivery, DeliveryState, NetworkName
 
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ class Consenting(Performer):
                     payload["server"],
                 )
                 return Performed(lambda connection: self._begun(connection, delivery, url))
-            code = self._events.world.keys.decrypt(payload["code"].encode())
-            granted = await self._asked.finish_code(int(delivery.person_id or 0), code)
+            granted = await self._asked.finish_code(int(delivery.person_id or 0), self._code(payload["code"]))
         except (Refused, Unavailable) as problem:
             if isinstance(problem, Unavailable) and delivery.attempts < _TRIES:
                 raise
@@ -104,6 +104,12 @@ class Consenting(Performer):
         context = await self._events.context(connection, delivery.key, str(delivery.account_id))
         context.say(await consents.refused(context, reason))
         await self._events.promise_speeches(connection, context.speeches)
+
+    def _code(self, encrypted: str) -> str:
+        try:
+            return self._events.world.keys.decrypt(encrypted.encode())
+        except LostSecretError as error:  # and so is what the consent was begun with
+            raise Refused(UNKNOWN, str(error)) from None
 
     async def _begun(self, connection: "AsyncConnection", delivery: Delivery, url: str) -> None:
         await self._settle(connection, delivery)

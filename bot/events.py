@@ -41,7 +41,7 @@ class Events:
         self.catalogue: Final = catalogue
         self.networks: Final = networks
         self.clock: Final = clock
-        self.outage: Final = Outage(database.address, database.url.database or "", clock)
+        self.outage: Final = Outage(database.address, database.url, clock)
         self.on_promise: Callable[[], None] = _nothing
 
     @asynccontextmanager

@@ -24,8 +24,18 @@ from storage.keys import LostSecretError
 from storage.keys_in_use import take_grants
 from storage.records import Account, Claim
 from storage.rotation import rotate
+from storage.unreadable import give_up
 
 _LISTED: Final = 200
+# What lost keys had encrypted (`GivenUp`), and who has to do what.
+_LOST: Final = {
+    "consents": "consents that people gave: {}. Whoever gave one is told when the bot next has to follow for them, "
+    "and it is given anew with: connect",
+    "begun": "consents that people were about to give: {}. They begin again with: connect",
+    "endings": "consents that were to be ended: {}. The bot cannot end them any more; people can, in their server's settings.",
+    "messages": "messages that failed: {}. They cannot be decided anew; whoever wrote them has to write again.",
+    "own": "the bot's own sessions and registrations: {}. It makes them anew by itself.",
+}
 
 
 async def upgrade_database(loaded: Loaded) -> None:
@@ -133,7 +143,8 @@ async def rotate_keys(loaded: Loaded) -> None:
         except LostSecretError:
             raise ConfigError(
                 "REFLOCK_GRANT_KEYS does not hold every key with which this database's secrets were encrypted: nothing was "
-                "done. Put the former key back, behind the newest."
+                "done. Put the former key back, behind the newest; if it is lost, give up what it encrypted: reflock db "
+                "rotate --lost"
             ) from None
     if rotated:
         click.echo(f"{rotated} secrets encrypted anew. Keys that only encrypted older ones can be removed now.")
@@ -141,17 +152,21 @@ async def rotate_keys(loaded: Loaded) -> None:
         click.echo(f"0 secrets are stored in {database.address}: nothing was done.")
 
 
-async def take_keys(loaded: Loaded) -> None:
-    """Go on with keys other than those by which secrets were encrypted, which are lost."""
+async def give_up_lost_keys(loaded: Loaded) -> None:
+    """Erase what only lost keys open, encrypt the rest anew, and say who has to do what."""
     keys = make_keys(loaded)
     async with open_database(loaded) as database:
         await database.check_version()
         async with database.transaction() as connection:
-            await take_grants(connection, keys)
-    click.echo(
-        f"{database.address} is gone on with, with the keys in REFLOCK_GRANT_KEYS. Whoever gave a consent that they do not "
-        "open is asked for it anew."
-    )
+            await take_grants(connection, keys)  # first, for it is no loss that anybody has to know of
+            lost = await give_up(connection, keys)
+            rotated = await rotate(connection, keys)
+    click.echo(f"{rotated} secrets encrypted anew. Keys that only encrypted older ones can be removed now.")
+    losses = [f"  {_LOST[what].format(count)}" for what, count in asdict(lost).items() if count]
+    if losses:
+        click.echo("\n".join(["Erased, because none of the keys in REFLOCK_GRANT_KEYS opens it:", *losses]))
+    else:
+        click.echo(f"Nothing was lost: the keys in REFLOCK_GRANT_KEYS open every secret in {database.address}.")
 
 
 async def decide_claim(loaded: Loaded, claim_id: int, right: bool) -> None:  # a flag of the command line

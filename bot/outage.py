@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+import sqlalchemy as sa
 import structlog
 
 from storage.database import CONFIGURED
@@ -17,11 +18,11 @@ _OVER_AFTER_MS: Final = 120_000
 
 
 class Outage:
-    """What everybody in this process knows of the database's trouble; its `name` is what its own server calls it."""
+    """What everybody in this process knows of the database's trouble; `address` is its `url` as it may be shown."""
 
-    def __init__(self, address: str, name: str, clock: Callable[[], int]) -> None:
+    def __init__(self, address: str, url: sa.URL, clock: Callable[[], int]) -> None:
         self._address: Final = address
-        self._name: Final = name
+        self._url: Final = url
         self._clock: Final = clock
         self._met_by: set[str] = set()
         self._began_at = self._met_at = 0
@@ -39,7 +40,7 @@ class Outage:
         self._met_by.add(who)
         if self._said_at is None or self._is_long_ago(self._said_at, _SAID_AGAIN_MS):
             self._said_at, self._to_be_ended = now, True
-            refused = refusal(error, self._name, CONFIGURED)
+            refused = refusal(error, self._url, CONFIGURED)
             event = "the database refuses us" if refused else "the database does not answer"
             _log.warning(event, address=self._address, why=refused or words_of(error), **facts)
         return True

@@ -220,7 +220,7 @@ class Database:
         try:
             yield
         except sa.exc.DBAPIError as error:
-            if said := refusal(error, self.url.database or "", CONFIGURED):
+            if said := refusal(error, self.url, CONFIGURED):
                 raise DatabaseError(f"The server of {self.address} refuses: {said}") from error
             raise
 

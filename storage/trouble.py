@@ -12,15 +12,16 @@ _SQLITE_TROUBLE: Final = frozenset({5, 6, 8, 10, 13, 14})
 _POSTGRES_TROUBLE: Final = frozenset({"08", "53", "57", "58"})
 # What a stand-by says, and a server on which nothing may be written.
 READ_ONLY: Final = "25006"
-# What a PostgreSQL server that is there says when it will not have us, and what helps: `{name}` is the database's,
-# `{named}` where its address is written down.
+# What a PostgreSQL server that is there says when it will not have us, and what helps: `{name}` is the database's for a
+# shell, `{database}` and `{user}` are names in SQL, `{named}` is where its address is written down.
 _REMEDIES: Final[Mapping[str, str]] = {
     "3D000": "Make it with: createdb {name}",
     "28000": "Check the user in {named}, and whether the server's pg_hba.conf lets it in.",
     "28P01": "Check the user and the password in {named}.",
-    "42501": "Let its user own the database and all that is in it, as by: ALTER DATABASE {name} OWNER TO the user",
-    READ_ONLY: "Name the server that may be written to in {named}, or let this one be, as by: ALTER DATABASE {name} RESET "
-    "default_transaction_read_only",
+    "42501": "Let its user own the database and all that is in it, as by: ALTER DATABASE {database} OWNER TO {user}",
+    # In the database itself that would be refused too.
+    READ_ONLY: "Name the server that may be written to in {named}, or, from another database there, let this one be, as by: "
+    "ALTER DATABASE {database} RESET default_transaction_read_only",
 }
 _NOT_A_DATABASE: Final = 26  # of SQLite's too
 # What is noted of an OSError with which connecting to the server failed: those of the networks' servers look the same.
@@ -40,13 +41,27 @@ def is_trouble(error: BaseException) -> bool:
     return _code(error) in _SQLITE_TROUBLE or state[:2] in _POSTGRES_TROUBLE or state in _REMEDIES
 
 
-def refusal(error: BaseException, name: str, named: str) -> str | None:
+def refusal(error: BaseException, url: sa.URL, named: str) -> str | None:
     """Return why a server will not have us, in its own words, and what to do; None when it is not that.
 
-    Somebody has to mend it. `name` is the database's, `named` where its address is written down.
+    Somebody has to mend it. `url` is the database's address, `named` where that is written down.
     """
     remedy = _REMEDIES.get(state_of(error))
-    return remedy and f"{_said(error)}. {remedy.format(name=shlex.quote(name), named=named)}"
+    if remedy is None:
+        return None
+    database, user = url.database or "", url.username
+    to_do = remedy.format(
+        name=shlex.quote(database),
+        database=_in_sql(database),
+        user=_in_sql(user) if user else "<its user>",  # of the environment, which only the driver reads
+        named=named,
+    )
+    return f"{_said(error)}. {to_do}"
+
+
+def _in_sql(name: str) -> str:
+    """Return a name as SQL takes it, whatever stands in it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def no_sqlite(path: object, named: str) -> str:
@@ -56,7 +71,7 @@ def no_sqlite(path: object, named: str) -> str:
 
 def why_it_cannot_be_opened(error: BaseException, url: sa.URL, address: str, named: str) -> str:
     """Say what is wrong with a database that gave no answer, and what to do; `named` is where its address is written."""
-    if said := refusal(error, url.database or "", named):
+    if said := refusal(error, url, named):
         return f"The server of {address} refuses: {said}"
     if state_of(error):
         return f"The server of {address} answers, but cannot be used now: {_said(error)}. That may pass: try again."

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bot.app import open_app
+from bot.app import make_keys, open_app
 from bot.config import ConfigError, Loaded, load, parse
-from bot.operating import rotate_keys, take_keys
+from bot.operating import give_up_lost_keys, rotate_keys
 from bot.sandbox.faults import Fault
 from bot.sandbox.mastodon import MastodonSandbox
 from bot.web.serving import Server
@@ -289,10 +289,15 @@ async def test_other_grant_keys_are_refused_until_the_former_ones_are_back_or_gi
             await rotate_keys(with_grants(latter))
         await rotate_keys(with_grants(latter, former))
         await starts(latter)
+        async with flock.app.events.database.transaction() as connection:
+            await sessions.save(connection, make_keys(with_grants(latter)), "a session", "whose key is then lost")
         with pytest.raises(ConfigError, match="reflock db rotate --lost"):
             await starts(former)
-        await take_keys(with_grants(former))
+        await give_up_lost_keys(with_grants(former))
         await starts(former)
+        newest = Keys.generate()[1]
+        await rotate_keys(with_grants(newest, former))
+        await starts(newest)
 
 
 async def test_other_grant_keys_are_refused_where_an_earlier_reflock_kept_secrets(

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from bench.launchday_clock import SimulatedLoop, run_simulated
@@ -138,7 +139,7 @@ def test_a_network_that_was_down_for_an_hour_is_heard_again_within_seconds() -> 
 
         inbox: Any = Deaf()
         network: Any = Silent()
-        listening = asyncio.create_task(listen(inbox, network, 3, Outage("", "", int)))
+        listening = asyncio.create_task(listen(inbox, network, 3, Outage("", sa.make_url("sqlite://"), int)))
         await asyncio.wait({listening})
 
     run_simulated(play)

@@ -40,7 +40,7 @@ Said = list[MutableMapping[str, Any]]
 
 @pytest.fixture
 def outage(clock: OwnClock) -> Outage:
-    return Outage("postgresql://flock", "flock", clock)
+    return Outage("postgresql://flock", sa.make_url("postgresql://flock"), clock)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ async def test_only_the_database_out_of_reach_is_its_trouble(outage: Outage, sai
 async def test_the_bell_is_heard_again_whatever_the_server_said_meanwhile(postgres: str, said: Said) -> None:
     database, operator = Database(await fresh_postgres(postgres)), Database(postgres)
     name, heard = database.url.database, asyncio.Event()
-    outage = Outage(database.address, str(name), lambda: 0)
+    outage = Outage(database.address, database.url, lambda: 0)
 
     async def operate(*statements: str) -> None:
         async with operator.transaction() as connection:
@@ -240,7 +240,7 @@ async def test_a_database_that_takes_rights_away_is_named_and_works_again_when_i
     said += rest.decode()
     (line,) = (each for each in said.splitlines() if REFUSES in each)
     assert "permission denied for table" in line
-    assert f"ALTER DATABASE {sa.make_url(owned).database} OWNER TO" in line
+    assert f'ALTER DATABASE "{sa.make_url(owned).database}" OWNER TO "stranger"' in line
     assert "Traceback" not in said
     assert SECRET not in said
 
@@ -254,7 +254,7 @@ async def test_a_database_in_which_nothing_may_be_written_any_more_is_named_and_
     await former.close()
     await execute(url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     database = Database(url)
-    outage = Outage(database.address, str(name), clock)
+    outage = Outage(database.address, database.url, clock)
 
     async def write() -> None:
         async with database.transaction() as connection:
@@ -266,9 +266,7 @@ async def test_a_database_in_which_nothing_may_be_written_any_more_is_named_and_
     (line,) = said
     assert line["event"] == REFUSES
     assert "in a read-only transaction. Name the server that may be written to in [database] url" in line["why"]
-    await execute(
-        url, "SET default_transaction_read_only = off", f"ALTER DATABASE {name} RESET default_transaction_read_only"
-    )
+    await execute(postgres, line["why"].partition("as by: ")[2])
     await write()  # by another connection: those that there were stay as they are
     await database.close()
 

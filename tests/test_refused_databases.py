@@ -71,13 +71,31 @@ async def test_a_user_who_may_not_connect_is_to_own_the_database(tmp_path: Path,
     await execute(owned, f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
     line = await said_by_run(tmp_path, as_user(owned, "stranger"))
     assert f'permission denied for database "{name}". ' in line
-    assert f"ALTER DATABASE {name} OWNER TO" in line
+    assert f'ALTER DATABASE "{name}" OWNER TO "stranger"' in line
 
 
 async def test_a_user_who_may_not_make_tables_is_to_own_the_database(tmp_path: Path, owned: str) -> None:
     line = await said_by_run(tmp_path, as_user(owned, "stranger"))
     assert "permission denied for schema public. " in line
-    assert f"ALTER DATABASE {sa.make_url(owned).database} OWNER TO" in line
+    assert f'ALTER DATABASE "{sa.make_url(owned).database}" OWNER TO "stranger"' in line
+
+
+async def test_what_is_to_be_done_can_be_done_as_it_is_printed_whatever_the_names_are(
+    tmp_path: Path, postgres: str
+) -> None:
+    name, user = 'reflock-prod "old"', "o'flock@host"
+    quoted = ['"' + each.replace('"', '""') + '"' for each in (name, user)]
+    await execute(postgres, f"CREATE ROLE {quoted[1]} LOGIN PASSWORD '{SECRET}'", f"CREATE DATABASE {quoted[0]}")
+    owned = sa.make_url(postgres).set(database=name).render_as_string(hide_password=False)
+    await execute(owned, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    line = await said_by_run(tmp_path, as_user(owned, user))
+    await execute(postgres, line.partition("as by: ")[2])
+    database = Database(as_user(owned, user))
+    await database.upgrade()
+    await database.check_version()
+    assert not await database.is_empty()
+    await database.close()
+    await execute(postgres, f"DROP DATABASE {quoted[0]}", f"DROP ROLE {quoted[1]}")
 
 
 async def test_a_user_who_may_not_read_the_tables_is_to_own_them(tmp_path: Path, owned: str) -> None:

@@ -128,7 +128,7 @@ class DatabaseChecks:
         if lost:
             return wrong(
                 f"{lost} of {stored} stored secrets were encrypted with a key that is not in REFLOCK_GRANT_KEYS",
-                "Put the former key back, behind the newest.",
+                "Put the former key back, behind the newest; if it is lost, give up what it encrypted: reflock db rotate --lost",
             )
         return ok(f"it was filled with this pseudonym key, and all of its {stored} secrets can be decrypted")
 
