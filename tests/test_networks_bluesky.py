@@ -109,9 +109,9 @@ async def test_tokens_are_renewed_before_they_expire_and_when_the_server_says_so
     assert requests.asked.count(REFRESH) == 1
     assert drawer.kept != kept
     expired = b'{"error":"ExpiredToken","message":"Token has expired"}'
-    sky.faults.plan(Fault(NOTIFICATIONS, status=400, body=expired))
-    sky.faults.plan(Fault(LOG, status=400, body=expired))
-    await bot.hear(None)
+    for asked in (NOTIFICATIONS, LOG):
+        sky.faults.plan(Fault(asked, status=400, body=expired))
+        await bot.hear(None)
     assert requests.asked.count(REFRESH) == 3
     assert requests.asked.count(LOGIN) == 0
 

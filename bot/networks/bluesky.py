@@ -202,20 +202,22 @@ class BlueskyNetwork:
         before = _Cursor.read(cursor)
         heard: list[Incoming] = []
         notified, seen, chat_cursor = before.notified, before.seen, before.chat
-        problem: Unavailable | None = None
-        try:
-            posts, notified, seen = await self._hear_posts(line, before)
+        read, written = await asyncio.gather(
+            self._hear_posts(line, before), chat.hear(before.chat), return_exceptions=True
+        )
+        problems = [each for each in (read, written) if isinstance(each, BaseException)]
+        for problem in problems:
+            if not isinstance(problem, Unavailable):
+                raise problem
+        if not isinstance(read, BaseException):
+            posts, notified, seen = read
             heard += posts
-        except Unavailable as error:
-            problem = error
-        try:
-            messages, chat_cursor = await chat.hear(before.chat)
+        if not isinstance(written, BaseException):
+            messages, chat_cursor = written
             heard += messages
-        except Unavailable as error:
-            problem = error
-        if problem is not None and not heard:
-            raise problem
-        if problem is not None:
+        if problems and not heard:
+            raise problems[-1]
+        for problem in problems:
             _log.warning("heard only in part", network=self.name, why=str(problem))
         heard.sort(key=lambda message: message.at)
         return Batch(heard, _Cursor(notified, seen, chat_cursor).write())

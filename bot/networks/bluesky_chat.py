@@ -3,9 +3,9 @@
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Container, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from bot.networks.bluesky_client import BlueskyClient
 
 Json = dict[str, Any]
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 _log = structlog.get_logger()
 
@@ -32,7 +34,8 @@ _PAGE: Final = 100  # the most that getMessages, listConvos give
 MOST_AT_ONCE: Final = 100  # chat.bsky.convo.sendMessageBatch, items maxLength
 # Of 3,000 requests in 5 minutes (docs.bsky.app, rate limits) those that send together are two fifths at most then.
 APART_SECONDS: Final = 0.25
-_ENOUGH: Final = 500  # messages, to be answered before more are fetched
+_ENOUGH: Final = 500  # entries of the log, to be answered before more are fetched
+_FEW: Final = 20  # are no full page of the log, whose size is not published: what may follow is for the next look
 _SIDE_BY_SIDE: Final = 10  # requests that do not wait for one another
 _RECEIPTS: Final = 2_000
 _LONGEST_SECONDS: Final = 60.0  # for messages that others wait behind; each part of an answer has a limit of its own
@@ -105,15 +108,14 @@ class BlueskyChat:
             # The log begins with the first look at it; only then may the older messages be read.
             log = await self._call(self._client.query("chat.bsky.convo.getLog"))
             return [message async for message in self._unanswered()], _next(log, None)
-        heard: list[Incoming] = []
+        entries: list[Any] = []
         while True:
             log = await self._call(self._client.query("chat.bsky.convo.getLog", {"cursor": cursor}))
-            entries = log.get("logs") or []
-            heard += await self._written(entries)
-            following = _next(log, cursor)
-            if not entries or following == cursor or len(heard) >= _ENOUGH:
-                return heard, following
-            cursor = following
+            page = log.get("logs") or []
+            entries += page
+            before, cursor = cursor, _next(log, cursor)
+            if len(page) < _FEW or cursor == before or len(entries) >= _ENOUGH:
+                return await self._written(entries), cursor
 
     async def _unanswered(self) -> AsyncIterator[Incoming]:
         seen: set[str] = set()
@@ -144,21 +146,19 @@ class BlueskyChat:
         return heard[::-1]
 
     async def _written(self, entries: Collection[Any]) -> list[Incoming]:
-        """Return the messages of a page of the log, where they are for us."""
+        """Return the messages of a part of the log, where they are for us."""
         views = list(self._created(entries))
         await self._learn({convo_id for convo_id, _ in views})
         heard: list[Incoming] = []
         requests: dict[str, _Convo] = {}
         for convo_id, view in views:
-            convo = await self._convo(convo_id)
+            convo = self._convos.get(convo_id)
             message = self._read(convo, view) if convo is not None else None
             if convo is not None and message is not None:
                 heard.append(message)
                 if convo.request:
                     requests[convo.id] = convo
-        asked = list(requests.values())
-        for start in range(0, len(asked), _SIDE_BY_SIDE):
-            await asyncio.gather(*(self._accept(convo) for convo in asked[start : start + _SIDE_BY_SIDE]))
+        await _side_by_side(self._accept, list(requests.values()))
         return heard
 
     def _created(self, entries: Collection[Any]) -> Iterator[tuple[str, Json]]:
@@ -191,43 +191,40 @@ class BlueskyChat:
             _log.warning("malformed message skipped", network="bluesky", error=repr(error))
             return None
 
-    def _known(self, convo_id: str) -> _Convo | None:
+    def _is_known(self, convo_id: str) -> bool:
         known = self._convos.get(convo_id)
-        return known if known is not None and self._clock() - known.known_at < _KNOWN_FOR_MS else None
+        return known is not None and self._clock() - known.known_at < _KNOWN_FOR_MS
 
     async def _learn(self, convo_ids: Collection[str]) -> None:
-        """Look up together what is not known of some conversations: those written in last are listed first.
+        """Look up what is not known of some conversations.
 
-        It takes no more requests than to ask for each.
+        As long as they are many, together: those written in last are listed first. What is left is asked for one by one.
         """
-        unknown = {each for each in convo_ids if self._known(each) is None}
+        unknown = {each for each in convo_ids if not self._is_known(each)}
         query: Json = {"limit": _PAGE}
-        for _ in range(len(unknown)):
-            if len(unknown) < 2:
-                return
+        few = 1
+        while len(unknown) > few:
             try:
                 page = await self._call(self._client.query("chat.bsky.convo.listConvos", query))
             except Refused as refusal:
                 _log.info("conversations cannot be listed", network="bluesky", why=refusal.reason)
-                return
-            for view in page.get("convos") or []:
-                convo = self._take_in(view)
-                if convo is not None:
-                    unknown.discard(convo.id)
-            if not page.get("cursor") or not page.get("convos"):
-                return
-            query["cursor"] = page["cursor"]
+                break
+            views = page.get("convos") or []
+            unknown.difference_update(convo.id for view in views if (convo := self._take_in(view)) is not None)
+            if not views or page.get("cursor") in (None, query.get("cursor")):
+                break
+            query["cursor"], few = page["cursor"], _SIDE_BY_SIDE
+        await _side_by_side(self._ask_for, unknown)
 
-    async def _convo(self, convo_id: str) -> _Convo | None:
-        known = self._known(convo_id)
-        if known is not None:
-            return known
+    async def _ask_for(self, convo_id: str) -> None:
+        """Look up one conversation; what was known of it is so no more when it cannot be read."""
         try:
             answer = await self._call(self._client.query("chat.bsky.convo.getConvo", {"convoId": convo_id}))
         except Refused as refusal:
             _log.info("conversation cannot be read", network="bluesky", why=refusal.reason)
-            return None
-        return self._take_in(answer.get("convo"))
+            self._convos.pop(convo_id, None)
+            return
+        self._take_in(answer.get("convo"))
 
     def _take_in(self, view: Any) -> _Convo | None:
         """Keep what is told of a conversation, also of a group's, which is not ours to answer; nothing if malformed."""
@@ -327,11 +324,7 @@ class BlueskyChat:
             if refusal.reason == LOGIN_REFUSED:
                 raise
             # It is not told which of them was refused, nor whether those before it were sent.
-            outcomes: list[str | NetworkError] = []
-            for start in range(0, len(items), _SIDE_BY_SIDE):
-                some = items[start : start + _SIDE_BY_SIDE]
-                outcomes += await asyncio.gather(*(self._post_alone(item, begun_at) for item in some))
-            return outcomes
+            return await _side_by_side(lambda item: self._post_alone(item, begun_at), items)
         self._breaker.sent()
         sent = answer.get("items")
         views = sent if isinstance(sent, list) and len(sent) == len(items) else [None] * len(items)
@@ -381,6 +374,14 @@ class BlueskyChat:
             self._breaker.refused(problem.retry_in)
             raise
         return answer
+
+
+async def _side_by_side(ask: Callable[[Item], Awaitable[Answer]], about: Iterable[Item]) -> list[Answer]:
+    """Ask about each, some at a time; return the answers in their order."""
+    items, answers = list(about), list[Answer]()
+    for start in range(0, len(items), _SIDE_BY_SIDE):
+        answers += await asyncio.gather(*(ask(each) for each in items[start : start + _SIDE_BY_SIDE]))
+    return answers
 
 
 def _next(log: Json, cursor: str | None) -> str | None:
