@@ -30,7 +30,7 @@ import sqlalchemy as sa
 
 from bench import links_beside, links_beside_postgres, links_import
 from bench.links_graph import PEOPLE, Graph, Ids, write_lists
-from storage import links, segments, segments_check
+from storage import links, segment_states, segments, segments_check
 from storage.database import Database
 from storage.engines import parse_url
 from storage.keys import Keys, Keys64
@@ -137,7 +137,7 @@ async def load(url: str, people: int, lists: Path) -> dict[str, Any]:
     total = int(ends[-1])
     size = await used_bytes(database)
     async with database.reading() as connection:
-        levels = [each.level for each in await segments.live_segments(connection)]
+        levels = [each.level for each in await segment_states.live_segments(connection)]
     await database.close()
     return {
         "links": total,

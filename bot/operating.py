@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Final
 
@@ -17,7 +17,7 @@ from handlers import privacy
 from handlers.claims import review
 from handlers.context import Context
 from handlers.stats import count
-from storage import accounts, claims, messages, reports, segments, segments_check
+from storage import accounts, claims, messages, reports, segment_states, segments, segments_check
 from storage.copying import HOW_TO_TELL, Copied, copy
 from storage.database import CONFIGURED, Database
 from storage.keys import LostSecretError
@@ -56,7 +56,7 @@ async def verify_index(loaded: Loaded) -> None:
         with _progress("Comparing the index with the lists") as told:
             problems = await segments_check.verify(database, told)
         async with database.reading() as connection:
-            live = await segments.live_segments(connection)
+            live = await segment_states.live_segments(connection)
     for problem in problems:
         click.echo(problem)
     if problems:
@@ -76,13 +76,17 @@ async def rebuild_index(loaded: Loaded) -> None:
     """
     async with open_database(loaded) as database:
         await database.check_version()
-        async with database.alone("db rebuild"), database.only_one(segments.TASK) as only:
+        # A server lets the bot work beside this, and a task's lock keeps others from doing the same.
+        async with (
+            database.alone("db rebuild") if database.is_sqlite else nullcontext(),
+            database.only_one(segments.TASK) as only,
+        ):
             if not only:
                 raise click.ClickException("The index is being looked after at this moment. Try again in a minute.")
             with _progress("Indexing the lists") as told:
-                await segments.rebuild(database, told)
+                await only.during(segments.rebuild(database, told))
         async with database.reading() as connection:
-            live = await segments.live_segments(connection)
+            live = await segment_states.live_segments(connection)
     click.echo(f"The index is new: {len(live)} segments, {sum(each.links for each in live):,} links.")
 
 

@@ -4,7 +4,7 @@ APScheduler keeps them in memory; what is due stands in the database.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import structlog
@@ -15,10 +15,11 @@ from bot.events import Events
 from bot.outage import Outage
 from handlers import privacy, stats
 from storage import segments
+from storage.engines import DatabaseError
 
 _log = structlog.get_logger()
 
-Tick = Callable[[], Awaitable[None]]
+Tick = Callable[[], Coroutine[Any, Any, None]]
 
 _STEPS_A_TICK: Final = 20
 _DAY_MS: Final = 86_400_000
@@ -85,7 +86,10 @@ def make_schedule(events: Events, announcing: Announcing, loaded: Loaded) -> Any
         async def run() -> None:
             async with events.database.only_one(task or f"tick {tick.__name__}") as only:
                 if only:
-                    await tick()
+                    try:
+                        await only.during(tick())
+                    except DatabaseError as error:
+                        _log.warning("tick ended early", tick=tick.__name__, why=str(error))
 
         run.__name__ = tick.__name__
         return run

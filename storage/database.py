@@ -7,7 +7,7 @@ read-then-write transactions silently lose updates or fail when they try to upgr
 import asyncio
 import fcntl
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
@@ -314,6 +314,22 @@ class Only:
                     if isinstance(error, TimeoutError) and self.on_silence is not None:
                         self.on_silence()
                     return
+
+    async def during(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Do something as long as it can be sure; else end it, and raise DatabaseError."""
+        doing, losing = asyncio.create_task(work), asyncio.create_task(self.lost())
+        try:
+            await asyncio.wait((doing, losing), return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                return doing.result()
+        finally:
+            doing.cancel()
+            losing.cancel()
+            await asyncio.gather(doing, losing, return_exceptions=True)
+        raise DatabaseError(
+            "The connection was lost that keeps others from doing the same at once, so this was ended early. Nothing is "
+            "damaged, and it can be done again."
+        )
 
 
 @asynccontextmanager

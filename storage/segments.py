@@ -12,7 +12,6 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
@@ -20,18 +19,28 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.database import Database, next_number
+from storage.database import Database
 from storage.dialect import prepared
 from storage.keys import Keys64, distinct
-from storage.postings import BUCKET_BITS, Slots, bits_for, first_id, pack, slots_of, unpack
+from storage.postings import BUCKET_BITS, Slots, first_id, pack, slots_of, unpack
 from storage.ready import ready
 from storage.records import Direction
+from storage.segment_states import (
+    Segment,
+    SegmentState,
+    begin,
+    clear,
+    clear_orphans,
+    hold,
+    in_state,
+    live_segments,
+    switch,
+)
 from storage.tables import posting, segment, upload
 
 # What one transaction writes at most: nobody shall wait for it longer than some 50 ms.
 _BYTES_A_TRANSACTION: Final = 2 << 20
 _ROWS_A_TRANSACTION: Final = 1_500
-_BUCKETS_A_TRANSACTION: Final = 192
 # About so many links are merged at a time.
 _LINKS_A_PIECE: Final = 500_000
 
@@ -54,26 +63,6 @@ SIZES: Final = Sizes()
 
 TASK: Final = "link index"
 """What `Database.only_one` is asked for by whoever tends, purges or rebuilds."""
-
-
-class SegmentState(StrEnum):
-    """What a segment is good for."""
-
-    BUILDING = "building"
-    LIVE = "live"
-    DEAD = "dead"
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One segment: `links` in it (once it is LIVE), for the lists whose slots are from `lo` to `hi`."""
-
-    id: int
-    level: int
-    bits: int
-    links: int
-    lo: int
-    hi: int
 
 
 # Reading.
@@ -111,18 +100,6 @@ async def slots_with(connection: AsyncConnection, keys: Keys64) -> tuple[Slots, 
     return together[: np.searchsorted(together, known, side="right")], known
 
 
-async def live_segments(connection: AsyncConnection) -> list[Segment]:
-    """Return the segments that are in use, as their ranges follow each other."""
-    return await _in_state(connection, SegmentState.LIVE)
-
-
-async def _in_state(connection: AsyncConnection, *states: SegmentState) -> list[Segment]:
-    columns = [column for column in segment.c if column.name != "state"]
-    wanted = segment.c.state.in_([state.value for state in states])
-    rows = await connection.execute(sa.select(*columns).where(wanted).order_by(segment.c.lo))
-    return [Segment(**row._asdict()) for row in rows]
-
-
 # Upkeep.
 
 
@@ -132,7 +109,7 @@ async def tend(database: Database, sizes: Sizes = SIZES) -> bool:
     Only one may tend, purge or rebuild at a time (Database.only_one).
     """
     async with database.reading() as connection:
-        left_over = await _in_state(connection, SegmentState.BUILDING, SegmentState.DEAD)
+        left_over = await in_state(connection, SegmentState.BUILDING, SegmentState.DEAD)
         live = await live_segments(connection)
         pending = await _pending(connection, live)
     peers = _to_merge(live, sizes.fan)
@@ -141,7 +118,7 @@ async def tend(database: Database, sizes: Sizes = SIZES) -> bool:
         return False
     async with database.much_written():
         if left_over:
-            await _clear(database, left_over)
+            await clear(database, left_over)
         elif many:
             await _flush(database, live, _cut(pending, sizes.sorted), sizes)
         elif peers is not None:
@@ -174,6 +151,7 @@ async def purge(database: Database) -> int:
         gone += each.links - await _merge(database, [each], each.level)
     while await _cleared(database):
         pass
+    await clear_orphans(database)
     return gone
 
 
@@ -193,15 +171,17 @@ async def rebuild(database: Database, progress: Callable[[int, int], None], size
         new.append(made)
         after, done = made.hi, done + made.links
         progress(done, links)
-    await _switch(database, new, old)
+    await switch(database, new, old)
+    await clear_orphans(database)
     while await tend(database, sizes):
         progress(links, links)
 
 
 async def _cleared(database: Database) -> bool:
     async with database.reading() as connection:
-        left_over = await _in_state(connection, SegmentState.BUILDING, SegmentState.DEAD)
-    await _clear(database, left_over)
+        left_over = await in_state(connection, SegmentState.BUILDING, SegmentState.DEAD)
+    if left_over:
+        await clear(database, left_over)
     return bool(left_over)
 
 
@@ -237,7 +217,7 @@ def _cut(lists: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
 
 async def _flush(database: Database, live: Sequence[Segment], pending: Sequence[tuple[int, int]], sizes: Sizes) -> None:
     made = await _built(database, pending, sizes, lo=max((each.hi for each in live), default=0) + 1)
-    await _switch(database, [made], [])
+    await switch(database, [made], [])
 
 
 async def _built(database: Database, lists: Sequence[tuple[int, int]], sizes: Sizes, lo: int | None = None) -> Segment:
@@ -247,7 +227,7 @@ async def _built(database: Database, lists: Sequence[tuple[int, int]], sizes: Si
     level = 0  # as if so many links had come little by little
     while len(keys) > sizes.pending * sizes.fan ** (level + 1) // 2:
         level += 1
-    made = await _begun(database, level, len(keys), first if lo is None else lo, last)
+    made = await begin(database, level, len(keys), first if lo is None else lo, last)
     await _write(database, made, keys, slots)
     return made
 
@@ -276,7 +256,7 @@ async def _in_order(database: Database, first: int, last: int) -> tuple[Keys64, 
 async def _merge(database: Database, segments: Sequence[Segment], level: int) -> int:
     """Make one segment of several, or one anew, without what is gone; return how many links it holds."""
     links = sum(each.links for each in segments)
-    made = await _begun(database, level, links, segments[0].lo, segments[-1].hi)
+    made = await begin(database, level, links, segments[0].lo, segments[-1].hi)
     async with database.reading() as connection:
         here = await _alive(connection, made.lo, made.hi)
     bits = min(each.bits for each in segments)
@@ -299,7 +279,7 @@ async def _merge(database: Database, segments: Sequence[Segment], level: int) ->
     finally:
         coming.cancel()
         await asyncio.gather(coming, return_exceptions=True)
-    await _switch(database, [Segment(made.id, level, made.bits, kept, made.lo, made.hi)], segments)
+    await switch(database, [Segment(made.id, level, made.bits, kept, made.lo, made.hi)], segments)
     return kept
 
 
@@ -331,20 +311,21 @@ def _together(postings: Iterable[bytes], here: NDArray[np.bool_], lo: int) -> tu
     return keys[order], slots[order]
 
 
-async def _begun(database: Database, level: int, links: int, lo: int, hi: int) -> Segment:
-    async with database.transaction() as connection:
-        made = Segment(await next_number(connection, "segment"), level, bits_for(links), links, lo, hi)
-        values = {name: getattr(made, name) for name in ("id", "level", "bits", "links", "lo", "hi")}
-        await connection.execute(sa.insert(segment).values(state=SegmentState.BUILDING.value, **values))
-    return made
-
-
 async def _write(database: Database, made: Segment, keys: Keys64, slots: Slots) -> None:
     for rows in await asyncio.to_thread(lambda: list(_in_transactions(made, keys, slots))):
-        ended = database.checkpoints.ended
-        async with database.transaction(long=True) as connection:
-            await connection.exec_driver_sql(_insert(connection), rows)
-        database.checkpoints.written(ended)
+        writing = asyncio.create_task(_write_rows(database, made, rows))
+        try:
+            await asyncio.shield(writing)
+        finally:  # told to stop amid rows, PostgreSQL's driver would wait for a server that waits for the rest of them
+            await asyncio.gather(writing, return_exceptions=True)
+
+
+async def _write_rows(database: Database, made: Segment, rows: list[tuple[int, bytes]]) -> None:
+    ended = database.checkpoints.ended
+    async with database.transaction(long=True) as connection:
+        await hold(connection, made)
+        await connection.exec_driver_sql(_insert(connection), rows)
+    database.checkpoints.written(ended)
 
 
 def _in_transactions(made: Segment, keys: Keys64, slots: Slots) -> Iterator[list[tuple[int, bytes]]]:
@@ -365,30 +346,3 @@ def _in_transactions(made: Segment, keys: Keys64, slots: Slots) -> Iterator[list
 def _insert(connection: AsyncConnection) -> str:
     """Write the INSERT out: SQLAlchemy's way with each of many rows costs more than the database's (measured)."""
     return str(sa.insert(posting).compile(dialect=connection.dialect))
-
-
-async def _switch(database: Database, new: Sequence[Segment], old: Sequence[Segment]) -> None:
-    """Let new segments take the place of old ones, in one moment."""
-    async with database.transaction() as connection:
-        for each in new:
-            values = {"state": SegmentState.LIVE.value, "links": each.links}
-            await connection.execute(sa.update(segment).where(segment.c.id == each.id).values(**values))
-        gone = sa.update(segment).where(segment.c.id.in_([each.id for each in old]))
-        await connection.execute(gone.values(state=SegmentState.DEAD.value))
-
-
-async def _clear(database: Database, segments: Sequence[Segment]) -> None:
-    """Delete segments that nobody reads any more, a little at a time."""
-    for each in segments:
-        for bucket in range(0, 1 << each.bits, _BUCKETS_A_TRANSACTION):
-            first, end = (
-                first_id(each.id, bucket),
-                first_id(each.id, min(bucket + _BUCKETS_A_TRANSACTION, 1 << each.bits)),
-            )
-            ended = database.checkpoints.ended
-            async with database.transaction(long=True) as connection:
-                gone = await connection.execute(sa.delete(posting).where(posting.c.id >= first, posting.c.id < end))
-            if gone.rowcount:  # else nothing went into the log
-                database.checkpoints.written(ended)
-        async with database.transaction() as connection:
-            await connection.execute(sa.delete(segment).where(segment.c.id == each.id))

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -14,7 +14,7 @@ from storage.database import Database
 from storage.keys import Keys64
 from storage.postings import BUCKET_BITS, Slots, first_id, unpack
 from storage.records import Direction
-from storage.segments import Segment, live_segments
+from storage.segment_states import Segment, live_segments, orphans
 from storage.tables import posting, upload
 
 _ROWS_AT_ONCE: Final = 500
@@ -33,6 +33,11 @@ async def verify(database: Database, progress: Callable[[int, int], None]) -> li
             for before, after in itertools.pairwise(live)
             if after.lo <= before.hi
         ]
+        for first, last in _gaps(live):
+            problems += await _uncovered(connection, first, last)
+        problems += [
+            f"There are postings of segment {each.id}, which is not there." for each in await orphans(connection)
+        ]
         seen, links = 0, sum(each.links for each in live)
         for each in live:
             counts, sums, wrong = await _indexed(connection, each)
@@ -43,6 +48,23 @@ async def verify(database: Database, progress: Callable[[int, int], None]) -> li
             seen += each.links
             progress(seen, links)
     return problems
+
+
+def _gaps(live: Sequence[Segment]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of the slots below the highest one that no segment covers, gap by gap."""
+    until = 0
+    for each in live:
+        if each.lo > until + 1:
+            yield until + 1, each.lo - 1
+        until = max(until, each.hi)
+
+
+async def _uncovered(connection: AsyncConnection, first: int, last: int) -> list[str]:
+    """Look for lists where no segment has any: they are not found, for only what is above the last one is scanned."""
+    where = (upload.c.slot.between(first, last), upload.c.direction == Direction.FOLLOWING.value)
+    slots = (sa.func.count(), sa.func.min(upload.c.slot), sa.func.max(upload.c.slot))
+    lists, lowest, highest = (await connection.execute(sa.select(*slots).where(*where))).one()
+    return [f"No segment covers {lists:,} lists, from {lowest} to {highest}."] if lists else []
 
 
 async def _indexed(connection: AsyncConnection, each: Segment) -> tuple[NDArray[np.int64], Sums, list[str]]:

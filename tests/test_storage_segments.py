@@ -15,7 +15,8 @@ from storage.database import Database
 from storage.keys import Keys64
 from storage.postings import bits_for, pack, slots_of, unpack
 from storage.records import Direction, NetworkName
-from storage.segments import Segment, Sizes, live_segments, purge, rebuild, tend
+from storage.segment_states import Segment, live_segments
+from storage.segments import Sizes, purge, rebuild, tend
 from storage.segments_check import verify
 from tests.conftest import START
 
@@ -132,6 +133,7 @@ async def test_the_index_behaves_as_a_dictionary_of_sets(
         else:
             await rebuild(database, lambda _done, _all: None, SMALL)
         assert sorted(await found(database, ALL[sorted(wanted)], limit=limit)) == model.followers(wanted)
+    assert await verify(database, lambda _done, _whole: None) == []
 
 
 async def test_a_small_installation_has_no_index_and_grows_one_by_itself(database: Database) -> None:
