@@ -47,7 +47,7 @@ _DATABASE_SECONDS: Final = 10
 _LOOKUP_SECONDS: Final = 15
 # So long is waited for a network that asks us to wait, and does not say how long.
 _PAUSE_SECONDS: Final = 60.0
-# How many follows go into one act: Bluesky takes a batch in one request, Mastodon one by one within a lease.
+# How many follows are waited for together: Bluesky takes them in one request, Mastodon one after the other.
 _BATCH: Final = 25
 
 

@@ -327,11 +327,11 @@ class Outbox:
     async def _within_budget(
         self, connection: "AsyncConnection", performer: Performer, first: Delivery, now: int
     ) -> int:
-        """Draw a batch on the budget; return how many may be done."""
-        drawn = performer.budget(first)
+        """Draw what may be done at once on the budget; return how many may be done."""
+        drawn, most = performer.budget(first), performer.at_once(first)
         if drawn is None:
-            return performer.batch
-        return (await budgets.take(connection, *drawn, performer.batch, now))[0]
+            return most
+        return (await budgets.take(connection, *drawn, most, now))[0]
 
     async def _room_at(
         self, connection: "AsyncConnection", performer: Performer, first: Delivery, now: int
@@ -396,13 +396,15 @@ class Outbox:
         await self._settle_refused(performer, given_up, "unreachable")(connection)
         waiting = [each for each in undone if each not in given_up]
         tried = undone[: len(undone) - performed.untried]
+        # Of a server that fails it is known what was asked; of a mistake of ours, not how far we had come.
+        put_back = partial(deliveries.postpone, connection, in_doubt=isinstance(unavailable, _OurMistake))
         if waiting and not performer.ordered and unavailable.retry_in is None:
             # It may be that only this one cannot be done: the others go first next time.
             first = waiting.pop(0)
             later = now + pause + self._pause(first.attempts, None)
-            await deliveries.postpone(connection, [first], later, performed=first in tried, asked=True)
+            await put_back([first], later, performed=first in tried, asked=True)
         for each in waiting:
-            await deliveries.postpone(connection, [each], each.due_at, performed=each in tried, asked=each is undone[0])
+            await put_back([each], each.due_at, performed=each in tried, asked=each is undone[0])
         _log.warning("unavailable", lane=lease.lane.partition(":")[0], pause_ms=pause, why=str(unavailable))
         await lanes.release(connection, lease, not_before=now + pause, failed=not performed.about_all)
 

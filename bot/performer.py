@@ -42,6 +42,10 @@ class Performer:
     # The lines of lanes that share a budget and a server, if any do.
     lines: Sequence[Line] = ()
 
+    def at_once(self, _first: Delivery, /) -> int:
+        """Return how many may be performed before any is written down: of so many a crash may leave the outcome unknown."""
+        return self.batch
+
     def budget(self, _first: Delivery, /) -> tuple[str, tuple[Allowance, ...]] | None:
         """Name the budget that these deliveries draw on, if any."""
         return None

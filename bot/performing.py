@@ -120,6 +120,10 @@ class Acting(Performer):
         self._allowances: Final = allowances
         self.batch = batch
 
+    def at_once(self, first: Delivery) -> int:
+        """Act on Mastodon for one after the other: nothing there tells whose a follow is, if that was not written down."""
+        return 1 if first.network is NetworkName.MASTODON else self.batch
+
     def budget(self, first: Delivery) -> tuple[str, tuple[Allowance, ...]] | None:
         """Draw on what may be done on behalf of this account."""
         return f"follow:{first.account_id}", self._allowances[_network_of(first)]
@@ -133,7 +137,7 @@ class Acting(Performer):
         outcomes, cause = await self._act(due)
         rest = due[len(outcomes) :]
         if isinstance(cause, Unavailable):
-            # Mastodon is asked for one after the other; of a batch on Bluesky all, or none, may have come through.
+            # On Mastodon it is but one; of a batch on Bluesky all, or none, may have come through.
             untried = len(rest) - cause.begun if due[0].network is NetworkName.MASTODON else 0
             return Performed(self._settle(due, outcomes, None), cause, rest, untried)
         return Performed(self._settle(due, outcomes, cause.reason if isinstance(cause, Refused) else None))
@@ -263,6 +267,5 @@ def _order(delivery: Delivery) -> FollowOrder:
         handle=payload["handle"],
         uri=payload.get("uri"),
         again=delivery.attempts > 1,
-        # The first attempt of a promise that was begun before: it counts as the second one.
-        resumed=delivery.attempts == 2 and payload.get("resumed", False),
+        in_doubt=delivery.reason == deliveries.IN_DOUBT,
     )

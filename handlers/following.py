@@ -120,8 +120,6 @@ def _promises(ctx: Context, batch_id: int, steps: Sequence[Step], how: How) -> l
     for place, step in enumerate(steps):
         begun = step.before if step.before is not None and step.before.begun else None
         payload: dict[str, Any] = {"actor": step.theirs.id, "handle": step.theirs.handle}
-        if begun:
-            payload["resumed"] = True
         if step.theirs.network is NetworkName.BLUESKY:
             payload["rkey"] = begun.rkey if begun else tid(ctx.now, place)
         promises.append(

@@ -57,9 +57,14 @@ class Allowance:
         """Return the same pace with less of a burst, for those who leave that much of it to others."""
         return replace(self, reserve=reserve)
 
+    @property
+    def step(self) -> int:
+        """Return the milliseconds that an act takes at the even pace; never less, so that no period holds more than `n`."""
+        return -(-self.period // self.pace)
+
     def lasts(self, acts: int) -> int:
-        """Return the milliseconds that so many acts take at the even pace; never less than they do."""
-        return -(-acts * self.period // self.pace)
+        """Return the milliseconds that so many acts take at the even pace, be they taken at once or one by one."""
+        return acts * self.step
 
 
 async def take(
@@ -90,7 +95,7 @@ async def room_at(connection: AsyncConnection, name: str, allowances: Sequence[A
     acts = min((acts, *(each.at_once for each in allowances)))
     for each in allowances:
         left = each.at_once - acts
-        at = max(at, now + _ahead(each, tats, now) - left * each.period // each.pace)
+        at = max(at, now + _ahead(each, tats, now) - each.lasts(left))
     return at
 
 
@@ -98,8 +103,8 @@ def _room(tats: Mapping[int, int], allowances: Sequence[Allowance], now: int) ->
     rooms, again_at = [], now
     for each in allowances:
         used = _ahead(each, tats, now)
-        rooms.append(max(0, (each.at_once * each.period - used * each.pace) // each.period))
-        again_at = max(again_at, now + used - (each.at_once - 1) * each.period // each.pace)
+        rooms.append(max(0, (each.lasts(each.at_once) - used) // each.step))
+        again_at = max(again_at, now + used - each.lasts(each.at_once - 1))
     return min(rooms, default=0), again_at
 
 
@@ -111,7 +116,7 @@ def _ahead(allowance: Allowance, tats: Mapping[int, int], now: int) -> int:
     # Further than any window reaches: a clock was ahead when it was written. What was done by it nobody knows, so of
     # the burst the last one is left, and the even pace. Clocks that differ by less are no mistake: it would be left anew
     # to whoever comes after the other.
-    return (allowance.at_once - 1) * allowance.period // allowance.pace
+    return allowance.lasts(allowance.at_once - 1)
 
 
 async def give_back(
@@ -120,7 +125,7 @@ async def give_back(
     """Put back what was taken for acts that were not tried, as far as time has not given it back already."""
     for each in allowances:
         # A clock that was set right meanwhile says as little about that time as one that ran on.
-        if (back := unused * each.period // each.pace - abs(now - taken_at)) > 0:
+        if (back := each.lasts(unused) - abs(now - taken_at)) > 0:
             await connection.execute(
                 sa.update(budget)
                 .where(budget.c.name == name, budget.c.period == each.period)

@@ -17,6 +17,8 @@ from storage.tables import batch, delivery
 _ROWS_AT_ONCE: Final = 500
 # What was attempted may have come through: whoever cancels only what has certainly not been done adds this.
 NOT_BEGUN: Final = delivery.c.attempts == 0
+# The reason of what is not settled yet, when how an earlier attempt found things was not written down, or is out of date.
+IN_DOUBT: Final = "in_doubt"
 
 
 def is_urgent(one: Delivery) -> bool:
@@ -72,6 +74,8 @@ def _taking(where: sa.ColumnElement[bool]) -> Any:
         .values(
             state=DeliveryState.LEASED.value,
             attempts=delivery.c.attempts + 1,
+            # Whoever took it before has died, or could not write down what came of it.
+            reason=sa.case((delivery.c.state == DeliveryState.LEASED.value, IN_DOUBT), else_=delivery.c.reason),
             first_at=sa.func.coalesce(delivery.c.first_at, sa.bindparam("now")),
         )
         .returning(delivery)
@@ -132,6 +136,7 @@ def _row(each: Promise, now: int) -> dict[str, Any]:
         "state": DeliveryState.PROMISED.value,
         "due_at": now if each.due_at is None else each.due_at,
         "attempts": int(each.begun),
+        "reason": IN_DOUBT if each.begun else None,
         "batch_id": each.batch_id,
         "created_at": now,
     }
@@ -140,7 +145,7 @@ def _row(each: Promise, now: int) -> dict[str, Any]:
 async def take(connection: AsyncConnection, lane_name: str, now: int, limit: int) -> list[Delivery]:
     """Mark the next due deliveries of a leased lane as being performed, and return them in the lane's order.
 
-    One that was taken before and never settled comes again.
+    One that was taken before and never settled comes again, IN_DOUBT.
     """
     return await _take(connection, _TAKE, {"in_lane": lane_name, "now": now, "most": limit})
 
@@ -178,14 +183,22 @@ async def settle(
 
 
 async def postpone(
-    connection: AsyncConnection, undone: Sequence[Delivery], due_at: int, *, performed: bool, asked: bool = False
+    connection: AsyncConnection,
+    undone: Sequence[Delivery],
+    due_at: int,
+    *,
+    performed: bool,
+    asked: bool = False,
+    in_doubt: bool = False,
 ) -> None:
-    """Put deliveries back until `due_at`; not `performed` means that no attempt was made, so the outcome is known.
+    """Put deliveries back until `due_at`; not `performed` means that no attempt was made: all is as it was before.
 
-    With `asked` somebody was asked about them all the same: the time for which we try has begun.
+    With `asked` somebody was asked about them all the same: the time for which we try has begun. With `in_doubt` nobody
+    knows how the attempt found things.
     """
     if undone:
         attempts = delivery.c.attempts if performed else delivery.c.attempts - 1
+        found = IN_DOUBT if in_doubt else None
         await connection.execute(
             sa.update(delivery)
             .where(delivery.c.id.in_([each.id for each in undone]))
@@ -194,6 +207,7 @@ async def postpone(
                 due_at=due_at,
                 attempts=attempts,
                 first_at=delivery.c.first_at if asked else sa.case((attempts > 0, delivery.c.first_at), else_=None),
+                reason=found if performed else delivery.c.reason,
             )
         )
 
@@ -222,6 +236,7 @@ async def cancel(connection: AsyncConnection, now: int, *where: sa.ColumnElement
         .values(
             state=DeliveryState.CANCELLED.value,
             settled_at=now,
+            reason=None,
             payload=sa.case((kept, delivery.c.payload), else_="{}"),
         )
     )

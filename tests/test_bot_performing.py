@@ -1,5 +1,6 @@
 """When an answer is lost nobody can know what happened: whatever is tried again must happen once."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -50,6 +51,17 @@ def hold_the_answer(flock: Flock, network: str, path: str, *, after: bool = True
 def follow_effects(flock: Flock, network: str, by: str, kind: str = "follow") -> list[str | None]:
     sandbox = flock.bluesky if network == "bluesky" else flock.mastodon
     return [effect.to for effect in sandbox.journal.of(kind, by=by)]  # type: ignore[arg-type]  # one of its words
+
+
+def lanes_worked_on() -> set[str]:
+    """Name the kinds of lanes in which something is being performed."""
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    return {name.partition(":")[0] for name in names if name.startswith("lane ")}
+
+
+def no_commit(_: object) -> None:
+    """Be a database that is lost at the moment of a commit."""
+    raise ConnectionError("the database is gone")
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -148,7 +160,89 @@ async def test_killed_while_it_follows_it_has_followed_once(
         await flock.pass_seconds(LEASE)
         assert alice.person.follows == {friend.person.actor for friend in friends}
         assert len(follow_effects(flock, network, alice.person.actor)) == 2
-        assert sum("I followed 1 account" in effect.text for effect in bot_dms(flock, alice.person)) == 2
+        said = "\n".join(effect.text for effect in bot_dms(flock, alice.person))
+        unclear = network == "mastodon" and after
+        assert said.count("I followed 1 account") == (1 if unclear else 2)
+        assert said.count("I cannot tell whether it was you or I") == unclear
+
+
+@pytest.mark.parametrize("worker", ["reflock-1", "reflock-2"])
+@pytest.mark.parametrize("after", [True, False], ids=["done", "not done"])
+async def test_killed_in_the_middle_of_a_list_it_takes_none_of_her_own_follows_back(
+    flock: Flock, worker: str, *, after: bool
+) -> None:
+    """Of the one that was being made nobody can tell whose it is; of the others everybody can."""
+    alice, friends = await friends_of(flock, "mastodon", ["bob", "carol", "dave", "erin"])
+    bob, carol, dave, erin = (friend.person for friend in friends)
+    for hers in (carol, erin):
+        alice.person.follow(hers)  # type: ignore[arg-type]  # both are of Mastodon
+    held = hold_the_answer(flock, "mastodon", f"/{dave.id}/follow", after=after)  # type: ignore[union-attr]  # so is he
+    await alice.write("follow all")
+    alice.person.dm(alice.bot, "yes")  # type: ignore[arg-type]  # each network's people write to their own bot
+    await begin(flock)
+    await until(lambda: held.times == 0 and (dave.actor in alice.person.follows) is after)
+    await kill()
+    async with reborn(flock, worker):
+        await flock.settle()
+        await flock.pass_seconds(LEASE)
+        await flock.pass_seconds(LEASE)
+        assert alice.person.follows == {friend.person.actor for friend in friends}
+        said = alice.read()
+        await undoes(alice)
+        await flock.pass_seconds(HOUR)
+    assert alice.person.follows == {carol.actor, erin.actor} | ({dave.actor} if after else set())
+    undone = follow_effects(flock, "mastodon", alice.person.actor, "unfollow")
+    assert undone == ([bob.actor] if after else [bob.actor, dave.actor])
+    assert "You followed 2 accounts already." in said
+    assert ("I followed 1 account for you." if after else "I followed 2 accounts for you.") in said
+    assert ("You follow 1 account, or have asked to, and I cannot tell whether it was you or I" in said) is after
+
+
+@pytest.mark.parametrize("trouble", ["killed", "not written down"])
+async def test_who_was_followed_before_us_stays_followed_though_that_was_not_written_down(
+    flock: Flock, trouble: str
+) -> None:
+    alice, (bob,) = await friends_of(flock, "mastodon", ["bob"])
+    alice.person.follow(bob.person)  # type: ignore[arg-type]  # both are of Mastodon
+    looked = flock.mastodon.faults.plan(Fault("/search", "late", method="GET"))
+    await alice.write("follow all")
+    alice.person.dm(alice.bot, "yes")  # type: ignore[arg-type]  # each network's people write to their own bot
+    await begin(flock)
+    await until(lambda: looked.times == 0 and lanes_worked_on() == {"lane act"})  # not any more: what she is answered
+    if trouble == "killed":
+        await kill()
+    else:
+        sa.event.listen(sa.Engine, "commit", no_commit, once=True)
+    looked.until.set()
+    await flock.app.outbox.drain()
+    for _ in range(3):
+        await flock.pass_seconds(LEASE)
+    said = alice.read()
+    await undoes(alice)
+    assert alice.person.follows == {bob.person.actor}
+    assert follow_effects(flock, "mastodon", alice.person.actor, "unfollow") == []
+    assert "You follow 1 account, or have asked to, and I cannot tell whether it was you or I" in said
+
+
+async def test_a_follow_that_was_interrupted_and_then_asked_for_is_ours_though_the_answer_is_lost(flock: Flock) -> None:
+    """Who goes on finds that it was not made, so what is found after it was asked for again was."""
+    alice, (bob,) = await friends_of(flock, "mastodon", ["bob"])
+    held = hold_the_answer(flock, "mastodon", FOLLOW["mastodon"], after=False)
+    await alice.write("follow all")
+    alice.person.dm(alice.bot, "yes")  # type: ignore[arg-type]  # each network's people write to their own bot
+    await begin(flock)
+    await until(lambda: held.times == 0)
+    await kill()
+    lost = lose_the_answer(flock, "mastodon", FOLLOW["mastodon"])
+    sick = flock.mastodon.faults.plan(Fault("/search", status=503, method="GET"))
+    async with reborn(flock):
+        for _ in range(5):
+            await flock.pass_seconds(LEASE)
+        assert (lost.times, sick.times) == (0, 0)
+        assert follow_effects(flock, "mastodon", alice.person.actor) == [bob.person.actor]
+        assert "I followed 1 account for you." in alice.read()
+        await undoes(alice)
+    assert alice.person.follows == set()
 
 
 @pytest.mark.parametrize("path", ["/search", "/relationships"])

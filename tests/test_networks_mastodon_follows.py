@@ -60,8 +60,10 @@ def people(town: MastodonSandbox, n: int) -> list[MastodonPerson]:
     return [town.create_account(f"person{next(_NUMBERS)}") for _ in range(n)]
 
 
-def order(person: MastodonPerson, *, again: bool = False, resumed: bool = False, uri: str | None = None) -> FollowOrder:
-    return FollowOrder(f"order {next(_NUMBERS)}", person.actor, person.handle, uri, again=again, resumed=resumed)
+def order(
+    person: MastodonPerson, *, again: bool = False, in_doubt: bool = False, uri: str | None = None
+) -> FollowOrder:
+    return FollowOrder(f"order {next(_NUMBERS)}", person.actor, person.handle, uri, again=again, in_doubt=in_doubt)
 
 
 async def test_people_are_followed_and_unfollowed(
@@ -137,7 +139,7 @@ async def test_nobody_can_tell_who_followed_or_asked_when_the_matter_rested(
     locked.account.locked = True
     alice.follow(followed)
     alice.follow(locked)
-    orders = [order(each, again=True, resumed=True) for each in (followed, locked, neither)]
+    orders = [order(each, again=True, in_doubt=True) for each in (followed, locked, neither)]
     assert await bot.follow(grant, orders) == [
         FollowOutcome("unclear"),
         FollowOutcome("unclear"),

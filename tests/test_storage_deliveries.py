@@ -161,6 +161,32 @@ async def test_what_is_due_later_does_not_hold_up_what_is_due_now(database: Data
     assert [each.key for each in await take(database, clock)] == ["now"]
 
 
+async def test_what_was_taken_and_never_settled_is_in_doubt_until_an_attempt_is_known_to_have_failed(
+    database: Database, clock: OwnClock
+) -> None:
+    async def taken_again(**put_back: bool) -> str | None:
+        if put_back:
+            async with database.transaction() as connection:
+                await deliveries.postpone(connection, [one], clock(), **put_back)
+        (again,) = await take(database, clock)
+        return again.reason
+
+    await promise(database, clock, reply("a"))
+    (one,) = await take(database, clock)
+    assert one.reason is None
+    assert await taken_again() == deliveries.IN_DOUBT
+    assert await taken_again(performed=False) == deliveries.IN_DOUBT
+    assert await taken_again(performed=True) is None
+    assert await taken_again(performed=False) is None
+    assert await taken_again(performed=True, in_doubt=True) == deliveries.IN_DOUBT
+    async with database.transaction() as connection:
+        await deliveries.postpone(connection, [one], clock(), performed=False)
+        assert await deliveries.cancel(connection, clock(), delivery.c.key == "a") == 1
+        cancelled = await deliveries.get(connection, one.id)
+    assert cancelled is not None
+    assert cancelled.reason is None
+
+
 async def test_a_cancelled_promise_is_not_performed(database: Database, clock: OwnClock) -> None:
     await promise(database, clock, reply("a"), reply("b"))
     async with database.transaction() as connection:

@@ -92,8 +92,9 @@ class FollowOrder:
     """One account to follow, or to cease to follow, on behalf of the grant's owner.
 
     `key` is the idempotency key (on Bluesky the TID that becomes the record's rkey). `uri` is, for an unfollow, what
-    the follow returned. With `again` an earlier attempt was begun (see `Unavailable`) and has an unknown outcome; with
-    `resumed` the matter rested since, and its owner may have done the same by hand.
+    the follow returned. With `again` an earlier attempt was begun (see `Unavailable`) and has an unknown outcome. With
+    `in_doubt` it is not known either how that attempt found things, if it came so far, or the matter rested since: their
+    owner may have done the same by hand.
     """
 
     key: str
@@ -101,7 +102,7 @@ class FollowOrder:
     handle: str
     uri: str | None = None
     again: bool = False
-    resumed: bool = False
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

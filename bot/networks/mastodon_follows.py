@@ -73,10 +73,9 @@ class MastodonFollows:
             return FollowOutcome("refused", reason=GONE)
         if any(relation.get(name) for name in ("blocked_by", "blocking", "domain_blocking")):
             return FollowOutcome("refused", reason=BLOCKED)
-        if order.resumed and (relation.get("following") or relation.get("requested")):
+        if order.in_doubt and (relation.get("following") or relation.get("requested")):
             return FollowOutcome("unclear")  # nothing on Mastodon tells by whom, or when
-        # An earlier attempt that was begun found it otherwise, or it would not have gone on: so it was ours that came
-        # through.
+        # The earlier attempt found it otherwise, or it would not have asked for it: so it was ours that came through.
         ours = number if order.again else None
         if relation.get("following"):
             return FollowOutcome("done", ours) if ours else FollowOutcome("already")
