@@ -265,25 +265,31 @@ class Outbox:
             return await self._take(connection, lease)
 
     async def _while_leased(self, lease: Lease, due: list[Delivery]) -> Performed:
-        """Perform, and prolong the lease for as long as it takes: a slow server must not cost us the lane."""
-        act = asyncio.create_task(self._perform(due), name=f"lane {lease.lane}")
-        try:
-            while not (await asyncio.wait({act}, timeout=self._lease_ms / 3000))[0]:
-                if not await self._still_leased(lease):
-                    return Performed(_nothing, promises_nothing=True)
-            return act.result()
-        finally:
-            act.cancel()
+        """Perform, and prolong the lease for as long as it takes: a slow server must not cost us the lane.
 
-    async def _still_leased(self, lease: Lease) -> bool:
-        """Prolong a lease; False when somebody else has it: they act, and we no longer may."""
+        Who has lost it all the same ceases to act, whoever has it by then acts.
+        """
+        loop, seconds = asyncio.get_running_loop(), self._lease_ms / 1000
+        act = asyncio.create_task(self._perform(due), name=f"lane {lease.lane}")
+        # A callback, and no task: in a process that was frozen it comes before the act can go on.
+        ends = loop.call_later(seconds, act.cancel)
         try:
-            async with self._events.database.transaction() as connection:
-                return await lanes.renew(connection, lease, self._events.clock() + self._lease_ms)
-        except Exception as error:
-            if not self._events.outage.met(KEEPING, error):
-                raise
-            return True  # trouble of the database is no reason to break off
+            while not (await asyncio.wait({act}, timeout=seconds / 3))[0]:
+                try:
+                    async with self._events.database.transaction() as connection:
+                        held = await lanes.renew(connection, lease, self._events.clock() + self._lease_ms)
+                except Exception as error:
+                    if not self._events.outage.met(KEEPING, error):
+                        raise
+                    continue
+                if not held:
+                    break
+                ends.cancel()
+                ends = loop.call_later(seconds, act.cancel)
+            return act.result() if act.done() and not act.cancelled() else _unsettled()
+        finally:
+            ends.cancel()
+            act.cancel()
 
     async def _take(self, connection: "AsyncConnection", lease: Lease) -> "_Taken":
         """Take what may be performed now, or give the lane back."""
@@ -420,6 +426,11 @@ class Outbox:
 def _failed(due: Sequence[Delivery]) -> Performed:
     """Treat a mistake of ours as if the network were unavailable: it comes again later."""
     return Performed(_nothing, _OurMistake("internal error"), due)
+
+
+def _unsettled() -> Performed:
+    """Write nothing down of what may have been done: whoever performs it next looks first."""
+    return Performed(_nothing, promises_nothing=True)
 
 
 async def _is_settled(connection: "AsyncConnection", act: Delivery) -> bool:

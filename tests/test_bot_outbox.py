@@ -1,6 +1,7 @@
 """Promises are kept in order, once, by one worker at a time, and nobody waits for somebody else's server."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -351,6 +352,20 @@ async def test_who_lost_a_lane_ceases_to_act_in_it(house: House) -> None:
         async with asyncio.timeout(20):
             await one.drain()
     await two.drain()
+    assert house.post.settled == ["a"]
+
+
+async def test_who_wakes_after_its_lease_has_ended_does_not_go_on(house: House) -> None:
+    """The answer that it waited for has come meanwhile, and the next thing would be to act on it."""
+    one = house.worker(lease_ms=60)
+    async with held(house.post, "a") as gate:
+        await house.promise("a")
+        await begun(one)
+        await until(lambda: house.post.begun)
+        asyncio.get_running_loop().call_soon(gate.set)
+        time.sleep(0.1)  # noqa: ASYNC251  # it is frozen: nothing of it runs
+        await one.drain()
+    assert house.post.attempts == [1, 2]  # the second time it looks first
     assert house.post.settled == ["a"]
 
 
