@@ -49,6 +49,7 @@ class _Taken:
     due: list[Delivery] | None
     drawn_at: int = 0
     called_off: bool = False
+    leased_until: int = 0
 
 
 class _OurMistake(Unavailable):
@@ -183,7 +184,7 @@ class Outbox:
             if line.drawn():
                 self._events.on_promise()
         while act := taken.due:
-            performed = self._seen_by(line, replace(await self._while_leased(lease, act), drawn_at=taken.drawn_at))
+            performed = replace(await self._while_leased(line, lease, act, taken.leased_until), drawn_at=taken.drawn_at)
             promised = promised or not performed.promises_nothing
             try:
                 taken = await self._step(line, lease, act[0], performed)
@@ -249,7 +250,8 @@ class Outbox:
         async with self._events.database.transaction() as connection:
             # The person before the lane, as whoever promises something to them does.
             await accounts.hold(connection, lanes.account_of(lease.lane))
-            if not await lanes.renew(connection, lease, self._events.clock() + self._lease_ms):
+            until = self._events.clock() + self._lease_ms
+            if not await lanes.renew(connection, lease, until):
                 return _Taken(None)
             if first is not None and performed is not None and not (again and await _is_settled(connection, first)):
                 await performed.settle(connection)
@@ -262,19 +264,24 @@ class Outbox:
                 if performed.unavailable is not None:
                     await self._back_off(connection, lease, first.kind, performed, performed.unavailable)
                     return _Taken(None)
-            return await self._take(connection, lease)
+            return replace(await self._take(connection, lease), leased_until=until)
 
-    async def _while_leased(self, lease: Lease, due: list[Delivery]) -> Performed:
+    async def _while_leased(self, line: WorkedLine, lease: Lease, due: list[Delivery], until: int) -> Performed:
         """Perform, and prolong the lease for as long as it takes: a slow server must not cost us the lane.
 
         Who has lost it all the same ceases to act, whoever has it by then acts.
         """
-        loop, seconds = asyncio.get_running_loop(), self._lease_ms / 1000
+        loop = asyncio.get_running_loop()
+        # From when it was leased, not from now: the COMMIT may have been long under way.
+        seconds, left = self._lease_ms / 1000, (until - self._events.clock()) / 1000
+        if left <= 0:
+            return _unsettled()
         act = asyncio.create_task(self._perform(due), name=f"lane {lease.lane}")
         # A callback, and no task: in a process that was frozen it comes before the act can go on.
-        ends = loop.call_later(seconds, act.cancel)
+        ends = loop.call_later(min(left, seconds), act.cancel)
         try:
             while not (await asyncio.wait({act}, timeout=seconds / 3))[0]:
+                began_at = loop.time()
                 try:
                     async with self._events.database.transaction() as connection:
                         held = await lanes.renew(connection, lease, self._events.clock() + self._lease_ms)
@@ -285,8 +292,8 @@ class Outbox:
                 if not held:
                     break
                 ends.cancel()
-                ends = loop.call_later(seconds, act.cancel)
-            return act.result() if act.done() and not act.cancelled() else _unsettled()
+                ends = loop.call_at(began_at + seconds, act.cancel)
+            return self._seen_by(line, act.result()) if act.done() and not act.cancelled() else _unsettled()
         finally:
             ends.cancel()
             act.cancel()

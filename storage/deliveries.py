@@ -191,7 +191,7 @@ async def postpone(
     asked: bool = False,
     in_doubt: bool = False,
 ) -> None:
-    """Put deliveries back until `due_at`; not `performed` means that no attempt was made: all is as it was before.
+    """Put deliveries that were taken back until `due_at`; not `performed` means that no attempt was made: all is as before.
 
     With `asked` somebody was asked about them all the same: the time for which we try has begun. With `in_doubt` nobody
     knows how the attempt found things.
@@ -201,7 +201,7 @@ async def postpone(
         found = IN_DOUBT if in_doubt else None
         await connection.execute(
             sa.update(delivery)
-            .where(delivery.c.id.in_([each.id for each in undone]))
+            .where(delivery.c.id.in_([each.id for each in undone]), delivery.c.state == DeliveryState.LEASED.value)
             .values(
                 state=DeliveryState.PROMISED.value,
                 due_at=due_at,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -306,38 +306,58 @@ async def test_what_was_done_is_written_down_as_soon_as_the_database_is_well_aga
     assert await house.states() == {"a": "done", "b": "done"}
 
 
-class Forgetful(Database):
-    """A database whose answer to a COMMIT is lost, once it is told so."""
+class Distant(Database):
+    """A database at which something happens between a COMMIT and its answer: for each of the next ones, in their order."""
 
-    loses = False
+    on_the_way: Sequence[Callable[[], None]] = ()
 
     @asynccontextmanager
     async def transaction(self, *, long: bool = False) -> AsyncIterator[AsyncConnection]:
         async with super().transaction(long=long) as connection:
             yield connection
-        if self.loses:
-            self.loses = False
-            raise sa.exc.TimeoutError
+        happening, self.on_the_way = self.on_the_way[:1], self.on_the_way[1:]
+        for each in happening:
+            each()
+
+
+@pytest.fixture
+async def distant(database_url: str) -> AsyncIterator[Distant]:
+    database = Distant(database_url)
+    await database.upgrade()
+    yield database
+    await database.close()
+
+
+async def test_who_learns_after_the_lease_has_ended_that_it_had_a_lane_begins_nothing(
+    distant: Distant, keys: Keys, clock: OwnClock
+) -> None:
+    house = house_of(distant, keys, clock)
+    one = house.worker()
+    await house.promise("a")
+    # It leases the lane, and takes what is due in it.
+    distant.on_the_way = [lambda: None, lambda: clock.pass_seconds(2 * LEASE / 1000)]
+    await begun(one)
+    await one.drain()
+    assert house.post.attempts == [2]  # and when it leased it anew it looked first: others may have had it
+    assert await house.states() == {"a": "done"}
 
 
 async def test_what_was_written_down_though_the_answer_was_lost_is_written_down_once(
-    database_url: str, keys: Keys, clock: OwnClock
+    distant: Distant, keys: Keys, clock: OwnClock
 ) -> None:
-    database = Forgetful(database_url)
-    try:
-        await database.upgrade()
-        house = house_of(database, keys, clock)
-        one = house.worker()
-        async with held(house.post, "a"):
-            await house.promise("a", "b")
-            await begun(one)
-            await until(lambda: house.post.begun)
-            database.loses = True
-        await one.drain()
-        assert house.post.settled == ["a", "b"]
-        assert await house.states() == {"a": "done", "b": "done"}
-    finally:
-        await database.close()
+    def lost() -> None:
+        raise sa.exc.TimeoutError
+
+    house = house_of(distant, keys, clock)
+    one = house.worker()
+    async with held(house.post, "a"):
+        await house.promise("a", "b")
+        await begun(one)
+        await until(lambda: house.post.begun)
+        distant.on_the_way = [lost]
+    await one.drain()
+    assert house.post.settled == ["a", "b"]
+    assert await house.states() == {"a": "done", "b": "done"}
 
 
 async def test_who_lost_a_lane_ceases_to_act_in_it(house: House) -> None:

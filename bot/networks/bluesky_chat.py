@@ -203,7 +203,9 @@ class BlueskyChat:
         unknown = {each for each in convo_ids if not self._is_known(each)}
         query: Json = {"limit": _PAGE}
         few = 1
-        while len(unknown) > few:
+        for _ in range(len(unknown)):  # it takes no more requests than to ask for each
+            if len(unknown) <= few:
+                break
             try:
                 page = await self._call(self._client.query("chat.bsky.convo.listConvos", query))
             except Refused as refusal:
