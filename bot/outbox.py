@@ -29,8 +29,7 @@ KEEPING: Final = "keeping promises"
 _FIRST_PAUSE: Final = 2_000
 _LONGEST_PAUSE: Final = 3_600_000
 _GIVE_UP_AFTER: Final = 3 * 86_400_000
-# So long is waited, by whoever stops, for a database that does not answer: for what is being leased, then for what is being
-# written down. What that was is recovered at the next start.
+# Whoever stops waits so long for what is being leased, then for what is being written down; the next start recovers it.
 _DATABASE_SECONDS: Final = 4.0
 # So much later, and up to twice as much, is written down what could not be.
 _TRIED_AGAIN_SECONDS: Final = 0.5
@@ -79,8 +78,8 @@ class Outbox:
         shared = {line.lanes: line for performer in performers.values() for line in performer.lines}
         self._lines: Final = [WorkedLine(line, lanes) for line in (*shared.values(), Line(ASKING))]
         self._beginning: asyncio.Task[tuple[int, int | None]] | None = None
-        # The lanes of which something is just being written down.
-        self._writing: set[asyncio.Task[Any]] = set()
+        # The lanes of which something is just being written down, each with a token of that.
+        self._writing: dict[asyncio.Task[Any] | None, object] = {}
         self._stopping = False
 
     async def recover(self) -> int:
@@ -167,10 +166,11 @@ class Outbox:
             await asyncio.wait({self._beginning}, timeout=_DATABASE_SECONDS)
             self._beginning.cancel()
         while tasks := self._tasks():
-            writing = set(self._writing)
+            writing = self._writing.copy()
             await asyncio.wait(tasks, timeout=_DATABASE_SECONDS)
-            for each in writing & self._writing:
-                each.cancel()
+            for each in tasks:
+                if each in writing and self._writing.get(each) is writing[each]:
+                    each.cancel()
 
     async def _work_off(self, line: WorkedLine, lease: Lease) -> bool:
         """Perform what is due in a leased lane, one act after the other, until nothing is, or the lease is lost.
@@ -232,12 +232,12 @@ class Outbox:
     @asynccontextmanager
     async def _written_down(self) -> AsyncIterator[None]:
         """Let whoever stops know that it is the database that this lane waits for."""
-        if (lane := asyncio.current_task()) is not None:
-            self._writing.add(lane)
+        lane = asyncio.current_task()
+        self._writing[lane] = object()
         try:
             yield
         finally:
-            self._writing -= {lane}
+            del self._writing[lane]
 
     async def _step_once(
         self, lease: Lease, first: Delivery | None, performed: Performed | None, *, again: bool
