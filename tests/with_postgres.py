@@ -21,16 +21,28 @@ def main(command: list[str]) -> int:
     if not command:
         print(__doc__, file=sys.stderr)  # noqa: T201  # this is a command
         return 2
-    # Told to end, Python would leave the server and the command behind; so it ends as after any exception.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    told: list[int] = []
+    running: list[subprocess.Popen[bytes]] = []
+
+    # Noted, and no exception: one that came while the command is being started would leave it behind.
+    def end(number: int, _frame: object) -> None:
+        told.append(number)
+        for each in running:
+            each.terminate()
+
+    signal.signal(signal.SIGTERM, end)
     with running_postgres() as server:
         url = asyncio.run(fresh_postgres(server.get_uri()))
         arguments = [argument.replace("{url}", url) for argument in command]
-        with subprocess.Popen(arguments, env={**os.environ, "POSTGRES_URL": url}) as running:
+        if not told:
+            running.append(subprocess.Popen(arguments, env={**os.environ, "POSTGRES_URL": url}))
+            if told:  # meanwhile
+                running[0].terminate()
             try:
-                return running.wait()
+                code = running[0].wait()
             finally:
-                running.terminate()  # which does nothing to one that has ended
+                running[0].terminate()  # which does nothing to one that has ended
+    return 128 + told[0] if told else code
 
 
 if __name__ == "__main__":
