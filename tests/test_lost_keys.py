@@ -51,6 +51,17 @@ async def is_to_end(flock: Flock) -> None:
         await deliveries.promise(connection, [ending], flock.clock())
 
 
+async def rotates_as_usual(flock: Flock, key: str) -> None:
+    """Let an ordinary rotation follow, from a key to a new one, after which the new one opens all that is stored."""
+    newest = Keys.generate()[1]
+    has_keys(flock, newest, key)
+    await rotate_keys(flock.config)
+    has_keys(flock, newest)
+    stored, lost = await unreadable(flock)
+    assert stored
+    assert not lost
+
+
 async def test_whose_consent_is_lost_is_told_so_when_somebody_is_to_be_followed(
     database_url: str, clock: OwnClock
 ) -> None:
@@ -65,13 +76,7 @@ async def test_whose_consent_is_lost_is_told_so_when_somebody_is_to_be_followed(
             assert "your consent there has ended" in said
             assert "To give it anew, send me: connect" in said
             assert not alice.person.follows
-        newest = Keys.generate()[1]
-        has_keys(flock, newest, found)
-        await rotate_keys(flock.config)
-        has_keys(flock, newest)
-        stored, lost = await unreadable(flock)
-        assert stored
-        assert not lost
+        await rotates_as_usual(flock, found)
 
 
 async def test_what_was_under_way_when_its_key_was_lost_is_begun_anew(database_url: str, clock: OwnClock) -> None:
@@ -92,13 +97,7 @@ async def test_what_was_under_way_when_its_key_was_lost_is_begun_anew(database_u
             assert "I did not ask for this consent" in told.text
             assert "I no longer follow as alice@" in await asks(flock, alice, "disconnect")
             assert "I may follow for you as alice@" in await connects(flock, alice)
-            newest = Keys.generate()[1]
-            has_keys(flock, newest, found)
-            await rotate_keys(flock.config)
-            has_keys(flock, newest)
-            stored, lost = await unreadable(flock)
-            assert stored
-            assert not lost
+            await rotates_as_usual(flock, found)
 
 
 async def test_what_is_lost_and_what_is_not_is_said_with_what_everybody_has_to_do(
